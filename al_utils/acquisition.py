@@ -1,0 +1,129 @@
+"""Acquisition functions: pure functions from predictions to one score an image, and their registry.
+
+A notebook adds its own with one decorator; its name is then a valid `strategy`:
+
+    @al.acquisition.register
+    def variation_ratios(log_probs_K_N_C):
+        return 1 - log_probs_K_N_C.exp().mean(0).amax(-1)
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .config import check_choice
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """A registered function, and what it is called with."""
+
+    function: Callable
+    predicts: bool  # False: it needs no predictions and is called with K = 0
+    takes_generator: bool
+    batch: bool  # it returns a batch instead of scores
+
+
+_registry: dict[str, Acquisition] = {}
+
+
+def register(function: Callable | None = None, *, predicts: bool = True, batch: bool = False) -> Callable:
+    """Make `function` a strategy under its own name.
+
+    It is called with log-probabilities `[K, N, C]` of N pool images under K posterior samples and returns scores
+    `[N]`, the largest of which are queried; it may see the pool in chunks, so a score must depend on its own image
+    only. If it has an argument `generator`, it is given one that depends on seed and round alone.
+
+    Args:
+        predicts: False if it looks at no predictions; it is then called with shape `[0, N, 0]`.
+        batch: True if it chooses a batch together: it is called once with the whole pool and `n_query`, and returns
+            positions `[n_query]` in the pool and their scores `[n_query]`.
+    """
+    if function is None:
+        return lambda function: register(function, predicts=predicts, batch=batch)
+    takes_generator = "generator" in inspect.signature(function).parameters
+    _registry[function.__name__] = Acquisition(function, predicts, takes_generator, batch)
+    return function
+
+
+def names() -> list[str]:
+    """The known strategies."""
+    return [name for name in _registry if not name.endswith("_as_released")]
+
+
+def get(name: str, posterior: str = "mc_dropout") -> Acquisition:
+    """The strategy of this name, under `posterior="as_released"` as the paper's public code computes it."""
+    check_choice("strategy", name, names())
+    released = f"{name}_as_released"
+    return _registry[released if posterior == "as_released" and released in _registry else name]
+
+
+def entropy(log_probs: Tensor) -> Tensor:
+    """-Σ p log p over the last axis, in nats; 0 log 0 = 0."""
+    return -torch.special.xlogy(log_probs.exp(), log_probs.exp()).sum(-1)
+
+
+def mean_log_probs(log_probs_K_N_C: Tensor) -> Tensor:
+    """Log of the mean over the K samples, `[N, C]`: the predictive distribution."""
+    return log_probs_K_N_C.logsumexp(0) - math.log(len(log_probs_K_N_C))
+
+
+@register(predicts=False)
+def random(log_probs_K_N_C: Tensor, generator: torch.Generator) -> Tensor:
+    """Scores `[N]` that say nothing: a uniform draw, the baseline."""
+    return torch.rand(log_probs_K_N_C.shape[1], generator=generator).to(log_probs_K_N_C.device)
+
+
+@register
+def max_entropy(log_probs_K_N_C: Tensor) -> Tensor:
+    """Entropy of the predictive distribution (equation 4), `[N]`, in nats."""
+    return entropy(mean_log_probs(log_probs_K_N_C.double()))
+
+
+@register
+def bald(log_probs_K_N_C: Tensor) -> Tensor:
+    """Mutual information of prediction and parameters (equation 5; Houlsby et al. 2011), `[N]`, in nats.
+
+    The entropy of the mean minus the mean of the entropies: at least 0 but for rounding. In float64, because the
+    difference of two nearly equal entropies is what is ranked.
+    """
+    log_probs_K_N_C = log_probs_K_N_C.double()
+    return entropy(mean_log_probs(log_probs_K_N_C)) - entropy(log_probs_K_N_C).mean(0)
+
+
+@register
+def bald_as_released(log_probs_K_N_C: Tensor) -> Tensor:
+    """BALD of the paper's public code, for the audit: log(p + 1e-5), float32, and the sign flipped."""
+    probs = log_probs_K_N_C.exp()
+    mean = probs.mean(0)
+    entropy_of_mean = -(mean * (mean + 1e-5).log()).sum(-1)
+    mean_of_entropies = -(probs * (probs + 1e-5).log()).sum(-1).mean(0)
+    return mean_of_entropies - entropy_of_mean
+
+
+def top(scores_N: Tensor, n: int) -> Tensor:
+    """Positions `[n]` of the largest scores, best first; of equal ones the first."""
+    return scores_N.sort(descending=True, stable=True).indices[:n]
+
+
+def check_samples(log_probs_K_n_C: Tensor, statistics_before: list[Tensor], statistics_after: list[Tensor]) -> None:
+    """Raise a `RuntimeError` if MC dropout is inert (all samples alike) or predicting moved BatchNorm's statistics."""
+    if len(log_probs_K_n_C) > 1 and bool((log_probs_K_n_C == log_probs_K_n_C[0]).all()):
+        raise RuntimeError(
+            f"the {len(log_probs_K_n_C)} MC-dropout samples are all equal, so they hold no disagreement to query by. "
+            "Is dropout without effect, or has training killed every unit? Look at the training loss and lower lr."
+        )
+    if any(not torch.equal(old, new) for old, new in zip(statistics_before, statistics_after)):
+        raise RuntimeError("predicting changed BatchNorm's running statistics: the network was not in evaluation mode.")
+
+
+def check_scores(scores_N: Tensor) -> None:
+    """Raise a `RuntimeError` if scores are not finite, or all the same where there is a choice."""
+    if not bool(scores_N.isfinite().all()):
+        raise RuntimeError(f"{int((~scores_N.isfinite()).sum())} of {len(scores_N)} acquisition scores are not finite.")
+    if len(scores_N) > 1 and bool((scores_N == scores_N[0]).all()):
+        raise RuntimeError(f"all {len(scores_N)} acquisition scores are {float(scores_N[0])}: they rank nothing.")

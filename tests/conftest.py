@@ -1,0 +1,68 @@
+"""Where the tests find data: the full data sets in `AL_DATA_DIR`, or in `../shared/data` beside the checkout."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the tests compare bits
+if "AL_DATA_DIR" not in os.environ and SHARED.is_dir():
+    os.environ["AL_DATA_DIR"] = str(SHARED)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory):
+    """Decoded data sets go to a folder of the test session, shared with every process that a test starts."""
+    os.environ["AL_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def full_data():
+    """The folder with complete MNIST and FashionMNIST; skips where it is not."""
+    from al_utils.datasets import data_dir
+
+    if not (data_dir() / "MNIST" / "raw").is_dir() or not (data_dir() / "FashionMNIST" / "raw").is_dir():
+        pytest.skip(f"needs complete MNIST and FashionMNIST: none in {data_dir()} (set AL_DATA_DIR)")
+    return data_dir()
+
+
+@pytest.fixture(scope="session")
+def cifar10_folder(tmp_path_factory):
+    """A tenth of CIFAR-10 as JPEG files in folders; skips where the archive is not."""
+    archive = SHARED / "cifar10_jpeg.zip"
+    if not archive.is_file():
+        pytest.skip(f"needs CIFAR-10 as JPEG files: there is no {archive.name} in ../shared/data")
+    folder = tmp_path_factory.mktemp("jpeg")
+    with zipfile.ZipFile(archive) as z:
+        z.extractall(folder, [name for name in z.namelist() if name.endswith("0.jpg")])
+    return folder / "cifar10_jpeg"
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """Make a folder of images: `image_folder({"cat": 10, "dog": 12}, size=(20, 24), mode="RGB")`."""
+    import numpy as np
+    from PIL import Image
+
+    def make(classes, size=(20, 20), mode="L", folder=tmp_path / "images"):
+        rng = np.random.default_rng(0)
+        for name, n in classes.items():
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for i in range(n):
+                pixels = rng.integers(0, 256, (*size, *([3] if mode == "RGB" else [])), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / name / f"{i}.png")
+        return folder
+
+    return make
+
+
+def tiny(**changes):
+    """The smallest configuration that still does everything; seconds at most."""
+    from al_utils import ExperimentConfig
+
+    base = dict(protocol="tuned", n_initial=20, n_query=5, n_rounds=2, n_valid=20, epochs=3, mc_samples=4)
+    return ExperimentConfig.from_dict(base | changes)
