@@ -1,0 +1,135 @@
+import math
+
+import pytest
+import torch
+from conftest import tiny
+
+import al_utils as al
+from al_utils import acquisition
+from al_utils.experiment import prepare, run_experiment
+
+
+def brute_force(log_probs_K_N_C):
+    """Entropy of the mean, and mean of the entropies, by their definitions in Python's floats."""
+    K, N, C = log_probs_K_N_C.shape
+    p = log_probs_K_N_C.double().exp().tolist()
+
+    def h(q):
+        return -sum(x * math.log(x) for x in q if x > 0)
+
+    of_mean = [h([sum(p[k][n][c] for k in range(K)) / K for c in range(C)]) for n in range(N)]
+    mean_of = [sum(h(p[k][n]) for k in range(K)) / K for n in range(N)]
+    return torch.tensor(of_mean, dtype=torch.float64), torch.tensor(mean_of, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("K", [1, 2, 50])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0, 1e4])
+def test_entropy_and_mutual_information_against_brute_force(K, scale):
+    g = torch.Generator().manual_seed(K)
+    log_probs = (torch.randn(K, 40, 10, generator=g) * scale).log_softmax(-1)
+    of_mean, mean_of = brute_force(log_probs)
+    assert torch.allclose(al.acquisition.max_entropy(log_probs), of_mean, atol=1e-5, rtol=0)
+    bald = al.acquisition.bald(log_probs)
+    assert torch.allclose(bald, of_mean - mean_of, atol=1e-5, rtol=0)
+    assert bald.isfinite().all() and bald.min() > -1e-9
+    if K == 1:
+        assert bald.abs().max() < 1e-9  # one deterministic network has no mutual information
+
+
+def test_values_worked_by_hand():
+    sure_a, sure_b, even = [1.0, 0.0], [0.0, 1.0], [0.5, 0.5]
+    log_probs = torch.tensor([[sure_a, sure_a, even], [sure_a, sure_b, even]]).log()  # images: agreed, disputed, noise
+    assert torch.allclose(acquisition.max_entropy(log_probs), torch.tensor([0, math.log(2), math.log(2)]).double())
+    assert torch.allclose(acquisition.bald(log_probs), torch.tensor([0, math.log(2), 0]).double())
+
+
+def test_planted_disagreements_are_ranked_first_by_bald_and_not_by_entropy():
+    g = torch.Generator().manual_seed(0)
+    planted = torch.tensor([7, 100, 431])
+    logits = torch.randn(20, 500, 10, generator=g) * 0.1  # all samples equally unsure: high entropy, no disagreement
+    logits[:, planted] = 0.0
+    for k in range(20):
+        logits[k, planted, k % 2] = 12.0  # each sample sure, half of them of another class
+    scores = acquisition.bald(logits.log_softmax(-1))
+    assert set(acquisition.top(scores, 3).tolist()) == set(planted.tolist())
+    by_entropy = acquisition.top(acquisition.max_entropy(logits.log_softmax(-1)), 3)
+    assert not set(by_entropy.tolist()) & set(planted.tolist())
+
+
+def test_as_released_is_rounding_noise_with_the_sign_flipped():
+    log_probs = torch.randn(1, 200, 10).log_softmax(-1).expand(10, -1, -1)
+    assert acquisition.bald_as_released(log_probs).abs().max() < 1e-5
+    disputed = torch.randn(10, 200, 10).log_softmax(-1)
+    released, right = acquisition.bald_as_released(disputed).double(), acquisition.bald(disputed)
+    assert torch.corrcoef(torch.stack([released, right]))[0, 1] < -0.99
+
+
+def test_top_gives_the_largest_first_and_of_equals_the_first():
+    assert acquisition.top(torch.tensor([1.0, 3.0, 2.0, 3.0]), 3).tolist() == [1, 3, 2]
+
+
+@pytest.fixture
+def registry():
+    before = dict(acquisition._registry)
+    yield
+    acquisition._registry.clear()
+    acquisition._registry.update(before)
+
+
+def test_a_notebook_cell_adds_a_strategy(registry):
+    @al.acquisition.register
+    def least_confident_first(log_probs_K_N_C):
+        return -log_probs_K_N_C.exp().mean(0).amax(-1)
+
+    assert "least_confident_first" in acquisition.names()
+    rounds = list(run_experiment(tiny(strategy="least_confident_first", n_rounds=1)))
+    assert rounds[0].scores == sorted(rounds[0].scores, reverse=True) and -1 <= rounds[0].scores[0] <= -0.1
+
+
+def test_a_strategy_may_choose_a_batch(registry):
+    seen = []
+
+    @al.acquisition.register(batch=True)
+    def every_hundredth(log_probs_K_N_C, n_query):
+        seen.append(tuple(log_probs_K_N_C.shape))
+        positions = torch.arange(n_query) * 100
+        return positions, torch.zeros(n_query)
+
+    config = tiny(strategy="every_hundredth", n_rounds=1)
+    [first, _] = run_experiment(config)
+    setting = prepare(config)
+    assert seen == [(4, len(setting.split.pool), 10)]
+    assert first.queried == setting.split.pool[torch.arange(5) * 100].tolist()
+
+
+def test_an_unknown_strategy_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="did you mean 'bald'.*random, max_entropy, bald"):
+        next(run_experiment(tiny(strategy="balds")))
+    assert not any(name.endswith("_as_released") for name in acquisition.names())
+
+
+def test_inert_dropout_is_refused():
+    same = torch.randn(1, 30, 10).log_softmax(-1).expand(5, -1, -1)
+    with pytest.raises(RuntimeError, match="all equal"):
+        acquisition.check_samples(same, [], [])
+    acquisition.check_samples(same + torch.randn(5, 30, 10) * 1e-3, [], [])
+
+
+def test_moved_batchnorm_statistics_are_refused():
+    fine = torch.randn(5, 30, 10).log_softmax(-1)
+    with pytest.raises(RuntimeError, match="BatchNorm"):
+        acquisition.check_samples(fine, [torch.zeros(3)], [torch.ones(3)])
+
+
+def test_scores_that_rank_nothing_are_refused(registry):
+    with pytest.raises(RuntimeError, match="rank nothing"):
+        acquisition.check_scores(torch.zeros(9))
+    with pytest.raises(RuntimeError, match="2 of 3 .* not finite"):
+        acquisition.check_scores(torch.tensor([1.0, math.nan, math.inf]))
+
+    @al.acquisition.register
+    def constant(log_probs_K_N_C):
+        return torch.zeros(log_probs_K_N_C.shape[1])
+
+    with pytest.raises(RuntimeError, match="rank nothing"):
+        list(run_experiment(tiny(strategy="constant", n_rounds=1)))
