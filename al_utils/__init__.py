@@ -3,11 +3,11 @@
 from . import acquisition
 from .config import PROTOCOLS, SCENARIOS, ExperimentConfig, run_name
 from .datasets import ROOT, load_dataset
-from .experiment import prepare, run_experiment
+from .experiment import environment, prepare, run_experiment
 from .ledger import Ledger, Round, read_ledger, read_ledgers
 from .noise import AddGaussianNoise, AddSaltAndPepperNoise
 
 __all__ = [
     "PROTOCOLS", "ROOT", "SCENARIOS", "AddGaussianNoise", "AddSaltAndPepperNoise", "ExperimentConfig", "Ledger", "Round",
-    "acquisition", "load_dataset", "prepare", "read_ledger", "read_ledgers", "run_experiment", "run_name",
+    "acquisition", "environment", "load_dataset", "prepare", "read_ledger", "read_ledgers", "run_experiment", "run_name",
 ]  # fmt: skip

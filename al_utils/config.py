@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import hashlib
 import math
 import re
 from dataclasses import asdict, dataclass, fields
@@ -114,6 +115,11 @@ class ExperimentConfig:
     def name(self) -> str:
         """`<dataset>__<model>__<strategy>__<noise>__seed-<k>`: safe as a file name."""
         return run_name(self)
+
+    @property
+    def digest(self) -> str:
+        """Eight characters that differ between configurations."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:8]
 
     @property
     def n_labels(self) -> range:

@@ -149,7 +149,7 @@ def _torchvision(name: str):
             parts = [make(root, train=train, download=True) for train in (True, False)]
     except Exception as error:
         raise DatasetError(
-            f"{LABELS[name]} is neither in {root} nor could it be downloaded ({type(error).__name__}: {error}). "
+            f"{LABELS[name]} is neither in {root} nor could it be downloaded ({str(error).strip().splitlines()[0]}). "
             f"Put torchvision's files into {root / TORCHVISION[name]}, point AL_DATA_DIR to where they are, or use "
             "dataset='mnist5k', which needs no download."
         ) from None

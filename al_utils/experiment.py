@@ -1,6 +1,7 @@
 """The experiment: per round fit, evaluate, predict, acquire, and a line in the ledger."""
 
 import contextlib
+import os
 import platform
 import subprocess
 import time
@@ -96,11 +97,24 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None) -
         yield from done
         labelled = torch.cat([setting.split.initial, torch.tensor([i for r in done for i in r.queried], dtype=torch.long)])
         for number in range(len(done), config.n_rounds + 1):
-            round = run_round(setting, number, labelled)
+            with fixed_threads():
+                round = run_round(setting, number, labelled)
             if book:
                 book.append(round)
             labelled = torch.cat([labelled, torch.tensor(round.queried, dtype=torch.long)])
             yield round
+
+
+@contextlib.contextmanager
+def fixed_threads():
+    """Compute with `AL_THREADS` threads, by default one: with another number sums are rounded differently, and a run
+    would not repeat. Two runs side by side are the better use of two cores anyway."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(os.environ.get("AL_THREADS") or 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def run_round(setting: Setting, number: int, labelled: Tensor) -> Round:
@@ -259,6 +273,8 @@ def header(setting: Setting) -> dict:
 def environment(device: str) -> dict[str, str | int]:
     """Package versions, git commit, processor, threads and device of this process."""
     packages = ("torch", "numpy", "pandas", "papermill")
+    with fixed_threads():
+        threads = torch.get_num_threads()
     try:
         git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
         commit = git.stdout.strip()
@@ -269,7 +285,7 @@ def environment(device: str) -> dict[str, str | int]:
         **{package: version(package) for package in packages},
         "commit": commit or "unknown",
         "processor": _processor(),
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "device": device if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})",
     }
 

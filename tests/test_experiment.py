@@ -1,0 +1,156 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT, tiny
+
+from al_utils import read_ledger
+from al_utils.experiment import prepare, query, run_experiment, run_round, train_model, unlabelled
+
+
+def without_timings(path):
+    header, rounds = read_ledger(path)
+    return {k: v for k, v in header.items() if k != "environment"}, [(r.round, r.n_labels, r.metrics, r.queried, r.scores, r.classes, r.noisy) for r in rounds]
+
+
+def test_rounds_count_labels_and_query_the_pool_once():
+    config = tiny(strategy="max_entropy", noise="gaussian")
+    setting, rounds = prepare(config), list(run_experiment(config))
+    assert [r.n_labels for r in rounds] == [20, 25, 30] == list(config.n_labels)
+    assert [len(r.queried) for r in rounds] == [5, 5, 0]
+    queried = [i for r in rounds for i in r.queried]
+    assert len(set(queried)) == 10 and set(queried) <= set(setting.split.pool.tolist())
+    assert not set(queried) & set(setting.split.initial.tolist() + setting.split.valid.tolist())
+    for r in rounds:
+        assert r.classes == setting.dataset.train_labels[r.queried].tolist()
+        assert r.noisy == setting.train.noisy_N[r.queried].tolist()
+        assert set(r.metrics) == {"train_loss", "valid_accuracy", "test_accuracy", "test_accuracy_clean", "test_nll", "test_ece"}
+    assert set(rounds[0].seconds) == {"fit", "evaluate", "predict", "acquire"}
+
+
+def test_queried_are_pool_indices_of_the_best_scores():
+    """Scores computed for each pool image alone: the queried ones are the largest, under their own indices."""
+    from al_utils import acquisition
+    from al_utils.experiment import posterior_predictions
+
+    config = tiny(strategy="bald")
+    setting = prepare(config)
+    model, _ = train_model(setting, 0, setting.split.initial)
+    queried, scores = query(setting, 0, model, setting.split.initial)
+    pool = unlabelled(setting, setting.split.initial)
+    every = torch.cat([acquisition.bald(p) for p in posterior_predictions(setting, 0, model, pool)])
+    by_index = dict(zip(pool.tolist(), every.tolist()))
+    assert sorted(by_index.values(), reverse=True)[:5] == scores == [by_index[i] for i in queried]
+
+
+@pytest.mark.parametrize("strategy", ["random", "max_entropy", "bald"])
+@pytest.mark.parametrize("model", ["lenet", "resnet18"])
+@pytest.mark.parametrize("noise", ["none", "gaussian", "salt_and_pepper"])
+def test_every_combination_runs(strategy, model, noise):
+    config = tiny(strategy=strategy, model=model, noise=noise, n_rounds=1, epochs=1, mc_samples=2)
+    rounds = list(run_experiment(config))
+    assert len(rounds) == 2 and 0 <= rounds[-1].metrics["test_accuracy"] <= 1
+    assert (rounds[0].metrics["test_accuracy"] == rounds[0].metrics["test_accuracy_clean"]) or noise != "none"
+
+
+@pytest.mark.parametrize("protocol", ["paper", "as_released", "tuned"])
+@pytest.mark.parametrize("noise", ["gaussian", "salt_and_pepper"])
+def test_every_protocol_runs_and_repeats(protocol, noise):
+    def run():
+        config = tiny(protocol=protocol, noise=noise, strategy="bald", n_rounds=1)
+        return [(r.metrics, r.queried, r.scores) for r in run_experiment(config)]
+
+    assert run() == run()
+
+
+def test_scenario_without_rounds_is_plain_supervised_learning():
+    rounds = list(run_experiment(tiny(scenario="supervised", n_initial=50, n_query=0, n_rounds=0)))
+    assert [(r.n_labels, r.queried) for r in rounds] == [(50, [])]
+
+
+def test_strategies_under_one_seed_share_split_pool_noise_and_first_network():
+    firsts = {}
+    for strategy in ("random", "max_entropy", "bald"):
+        setting = prepare(tiny(strategy=strategy, noise="gaussian"))
+        first = run_round(setting, 0, setting.split.initial)
+        firsts[strategy] = (first.metrics, setting.split.initial.tolist(), setting.split.valid.tolist(), setting.train.noisy_N.tolist())
+        queried = first.queried
+        assert len(queried) == 5
+    assert firsts["random"] == firsts["max_entropy"] == firsts["bald"]
+
+
+def test_seeds_differ_in_everything_and_as_released_only_in_training():
+    def setting(**changes):
+        return prepare(tiny(**changes))
+
+    assert not torch.equal(setting(seed=0).split.initial, setting(seed=1).split.initial)
+    released = [setting(seed=seed, protocol="as_released") for seed in (0, 1)]
+    assert torch.equal(released[0].split.initial, released[1].split.initial)
+
+
+SCRIPT = """
+import sys, torch
+from al_utils import ExperimentConfig, run_experiment
+torch.manual_seed(int(sys.argv[2]))
+import json
+for r in run_experiment(ExperimentConfig.from_dict(json.loads(sys.argv[3])), sys.argv[1]): pass
+"""
+
+
+@pytest.mark.parametrize("model", ["lenet", "resnet18"])
+def test_identical_in_other_processes_beside_other_runs(tmp_path, model):
+    wanted = tiny(strategy="bald", noise="gaussian", model=model, epochs=2)
+    beside = tiny(strategy="random", seed=5, model=model, epochs=4)
+    jobs = []
+    for k, config in enumerate([wanted, beside, wanted]):
+        command = [sys.executable, "-c", SCRIPT, str(tmp_path / f"{k}.jsonl"), str(k), json.dumps(config.to_dict())]
+        jobs.append(subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}))
+    assert [job.wait(timeout=120) for job in jobs] == [0, 0, 0]
+    assert without_timings(tmp_path / "0.jsonl") == without_timings(tmp_path / "2.jsonl")
+    assert without_timings(tmp_path / "0.jsonl") != without_timings(tmp_path / "1.jsonl")
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_end(tmp_path):
+    config = tiny(strategy="bald", noise="salt_and_pepper")
+    list(run_experiment(config, tmp_path / "whole.jsonl"))
+    for _ in range(5):  # stopped after each round; the last time there is nothing left to do
+        for round in run_experiment(config, tmp_path / "pieces.jsonl"):
+            if round.round >= 1:
+                break
+        next(iter(run_experiment(config, tmp_path / "pieces.jsonl")))
+    list(run_experiment(config, tmp_path / "pieces.jsonl"))
+    assert without_timings(tmp_path / "whole.jsonl") == without_timings(tmp_path / "pieces.jsonl")
+
+
+def test_a_finished_run_is_read_not_run(tmp_path):
+    config = tiny()
+    first = list(run_experiment(config, tmp_path / "run.jsonl"))
+    before = (tmp_path / "run.jsonl").read_bytes()
+    assert list(run_experiment(config, tmp_path / "run.jsonl")) == first  # seconds included: nothing ran again
+    assert (tmp_path / "run.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_complete_data_sets(full_data, name):
+    config = tiny(dataset=name, strategy="bald", noise="gaussian", n_rounds=1, epochs=100, n_initial=100)
+    rounds = list(run_experiment(config))
+    assert rounds[-1].metrics["test_accuracy"] > 0.4
+
+
+def test_cifar10_from_a_folder_with_both_networks(cifar10_folder):
+    for model in ("lenet", "resnet18"):
+        config = tiny(dataset=f"folder:{cifar10_folder}", model=model, strategy="max_entropy", noise="salt_and_pepper", n_rounds=1)
+        assert len(list(run_experiment(config))) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol, low, high", [("paper", 0.15, 0.40), ("tuned", 0.95, 1.0)])
+def test_lenet_with_1100_labels_fails_under_the_papers_optimiser_and_not_under_ours(full_data, protocol, low, high):
+    for seed in range(3):
+        config = tiny(dataset="mnist", scenario="supervised", protocol=protocol, seed=seed, n_initial=1_100, n_query=0,
+                      n_rounds=0, n_valid=300, epochs=100, mc_samples=10)  # fmt: skip
+        [only] = run_experiment(config)
+        assert low < only.metrics["test_accuracy"] < high, f"seed {seed}"
