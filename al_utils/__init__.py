@@ -1,8 +1,8 @@
 """Deep active learning with scarce labels and noisy images: everything a notebook calls."""
 
 from . import acquisition
-from .config import PROTOCOLS, SCENARIOS, ExperimentConfig, run_name
-from .datasets import ROOT, load_dataset
+from .config import PROTOCOLS, ROOT, SCENARIOS, ExperimentConfig, run_name
+from .datasets import load_dataset
 from .experiment import environment, prepare, run_experiment
 from .ledger import Ledger, Round, read_ledger, read_ledgers
 from .noise import AddGaussianNoise, AddSaltAndPepperNoise

