@@ -139,12 +139,15 @@ def run_name(config: ExperimentConfig, also: tuple[str, ...] = ()) -> str:
     return "__".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).lstrip(".") for part in parts)
 
 
-def dataset_label(name: str) -> str:
-    """A data set's name for people; for a folder its last part."""
-    if not name.startswith("folder:"):
-        return DATASET_LABELS[name]
-    base = PurePath(name[7:]).name
-    return "CIFAR-10 (JPEG)" if re.match(r"cifar-?10(?!\d)", base, re.IGNORECASE) else base
+def is_cifar10_folder(dataset: str) -> bool:
+    return dataset.startswith("folder:") and bool(re.match(r"cifar-?10(?!\d)", PurePath(dataset[7:]).name.lower()))
+
+
+def dataset_label(dataset: str) -> str:
+    """How a data set is written in tables and figures; of a `folder:PATH` only the folder's name, never the path."""
+    if is_cifar10_folder(dataset):
+        return "CIFAR-10 (JPEG)"
+    return DATASET_LABELS.get(dataset) or PurePath(dataset.removeprefix("folder:")).name or "own images"
 
 
 def check_choice(name: str, value: str, allowed) -> None:

@@ -166,7 +166,9 @@ def check_fits(config: ExperimentConfig, dataset: Dataset) -> None:
         )
     size = min(dataset.train_images.shape[-2:])
     if size < 16:
-        raise ValueError(f"the images of {dataset.label} are {size} pixels wide or high; LeNet needs at least 16. Enlarge them.")
+        raise ValueError(
+            f"the images of {dataset.label} are {size} pixels wide or high; LeNet needs at least 16. Enlarge them."
+        )
 
 
 def split(labels_N: Tensor, n_initial: int, n_valid: int, seed: int) -> Split:

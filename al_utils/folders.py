@@ -58,7 +58,9 @@ def decode(folder: Path) -> tuple:
         found = [{c: [p for i, p in enumerate(every[c]) if i % 5 != 4] for c in classes}, {c: every[c][4::5] for c in classes}]
         short = [c for c in classes if not found[1][c]]
         if short:
-            raise DatasetError(f"{folder / short[0]} has {len(every[short[0]])} images, but at least 5 are needed to set one aside as a test.")
+            raise DatasetError(
+                f"{folder / short[0]} has {len(every[short[0]])} images, but at least 5 are needed to set one aside as a test."
+            )
 
     pixels = _pixels([[p for c in classes for p in part[c]] for part in found], folder)
     labels = [np.repeat(np.arange(len(classes)), [len(part[c]) for c in classes]) for part in found]
@@ -74,7 +76,9 @@ def _pixels(parts: list[list[Path]], folder: Path) -> list[np.ndarray]:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS:,}: scale it down")
             if first_size and image.size != first_size:
-                raise ValueError("{}x{} pixels, but the first image has {}x{}: resize all to one size".format(*image.size, *first_size))
+                raise ValueError(
+                    "{}x{} pixels, but the first image has {}x{}: resize all to one size".format(*image.size, *first_size)
+                )
             return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")), image.size
 
     decoded, size = [], None

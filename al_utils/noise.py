@@ -76,7 +76,9 @@ class Images:
         pixels_N_C_H_W: uint8; mean_C, std_C: of the pixels scaled to [0, 1]; noise: one of the classes above.
     """
 
-    def __init__(self, pixels_N_C_H_W: Tensor, mean_C: Tensor, std_C: Tensor, noise=None, rate: float = 0.0, redraw: bool = False):
+    def __init__(
+        self, pixels_N_C_H_W: Tensor, mean_C: Tensor, std_C: Tensor, noise=None, rate: float = 0.0, redraw: bool = False
+    ):
         self.pixels, device = pixels_N_C_H_W, pixels_N_C_H_W.device
         self._scale, self._shift = (1 / (255 * std_C)).view(-1, 1, 1).to(device), (-mean_C / std_C).view(-1, 1, 1).to(device)
         self.noisy_N = torch.zeros(len(pixels_N_C_H_W), dtype=torch.bool, device=device)

@@ -13,7 +13,9 @@ from al_utils.experiment import prepare, query, run_experiment, run_round, train
 
 def without_timings(path):
     header, rounds = read_ledger(path)
-    return {k: v for k, v in header.items() if k != "environment"}, [(r.round, r.n_labels, r.metrics, r.queried, r.scores, r.classes, r.noisy) for r in rounds]
+    return {k: v for k, v in header.items() if k != "environment"}, [
+        (r.round, r.n_labels, r.metrics, r.queried, r.scores, r.classes, r.noisy) for r in rounds
+    ]
 
 
 def test_rounds_count_labels_and_query_the_pool_once():
@@ -27,7 +29,14 @@ def test_rounds_count_labels_and_query_the_pool_once():
     for r in rounds:
         assert r.classes == setting.dataset.train_labels[r.queried].tolist()
         assert r.noisy == setting.train.noisy_N[r.queried].tolist()
-        assert set(r.metrics) == {"train_loss", "valid_accuracy", "test_accuracy", "test_accuracy_clean", "test_nll", "test_ece"}
+        assert set(r.metrics) == {
+            "train_loss",
+            "valid_accuracy",
+            "test_accuracy",
+            "test_accuracy_clean",
+            "test_nll",
+            "test_ece",
+        }
     assert set(rounds[0].seconds) == {"fit", "evaluate", "predict", "acquire"}
 
 
@@ -76,7 +85,12 @@ def test_strategies_under_one_seed_share_split_pool_noise_and_first_network():
     for strategy in ("random", "max_entropy", "bald"):
         setting = prepare(tiny(strategy=strategy, noise="gaussian"))
         first = run_round(setting, 0, setting.split.initial)
-        firsts[strategy] = (first.metrics, setting.split.initial.tolist(), setting.split.valid.tolist(), setting.train.noisy_N.tolist())
+        firsts[strategy] = (
+            first.metrics,
+            setting.split.initial.tolist(),
+            setting.split.valid.tolist(),
+            setting.train.noisy_N.tolist(),
+        )
         queried = first.queried
         assert len(queried) == 5
     assert firsts["random"] == firsts["max_entropy"] == firsts["bald"]
@@ -142,7 +156,9 @@ def test_complete_data_sets(full_data, name):
 
 def test_cifar10_from_a_folder_with_both_networks(cifar10_folder):
     for model in ("lenet", "resnet18"):
-        config = tiny(dataset=f"folder:{cifar10_folder}", model=model, strategy="max_entropy", noise="salt_and_pepper", n_rounds=1)
+        config = tiny(
+            dataset=f"folder:{cifar10_folder}", model=model, strategy="max_entropy", noise="salt_and_pepper", n_rounds=1
+        )
         assert len(list(run_experiment(config))) == 2
 
 

@@ -1,0 +1,69 @@
+"""What a notebook shows: figures as crisp PNGs, tables and text as HTML that needs no network."""
+
+import html
+import io
+import re
+import zlib
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from .plots import STYLE
+from .report import NOT_RUN
+
+
+def picture(figure: Figure):
+    """A figure as a crisp PNG of few colours for a notebook: a third of the bytes of the usual one."""
+    from IPython.display import Image
+    from PIL import Image as Pixels
+
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, dpi=2 * STYLE["figure.dpi"], bbox_inches="tight", facecolor="white")
+    Pixels.open(drawn).convert("RGB").quantize(128, dither=Pixels.Dither.NONE).save(small, "png", optimize=True)
+    return Image(small.getvalue(), format="png", retina=True)
+
+
+def html_table(table: pd.DataFrame, caption: str = "") -> str:
+    """A table of text as HTML that needs no network; all text is escaped, and the paper's numbers are set small."""
+    look = [
+        {"selector": "", "props": "border-collapse: collapse; font-size: 0.85em; margin: 0.5em 0 1em"},
+        {"selector": "caption", "props": "caption-side: bottom; text-align: left; color: #777; padding-top: 0.5em"},
+        {"selector": "th, td", "props": "text-align: left; vertical-align: top; padding: 0.35em 0.6em"},
+        {"selector": "tbody tr", "props": "border-top: 1px solid #8883; background: none"},
+        {"selector": "th", "props": "font-weight: 600"},
+        {"selector": "small, .off", "props": "color: #888"},
+    ]
+    name = f"{zlib.crc32(table.to_csv().encode()):08x}"  # the same table gives the same HTML
+    styler = Styler(table, uuid=name, cell_ids=False, caption=_escape(caption) if caption else None)
+    styler = styler.format(_cell).format_index(_escape).format_index(_escape, axis=1).set_table_styles(look)
+    if table.columns.equals(pd.Index([""])):  # topics and sentences: no head, and lines may break
+        styler = styler.hide(axis="columns")
+    else:
+        styler = styler.set_table_styles(
+            [{"selector": "td, th.col_heading, th.level1", "props": "white-space: nowrap"}], overwrite=False
+        )
+    return f'<div style="overflow-x: auto">{styler.to_html()}</div>'
+
+
+def html_text(text: str, bold: bool = False, off: bool = False) -> str:
+    """A paragraph of escaped text; `off` sets it grey."""
+    look = "max-width: 48em; line-height: 1.5" + "; font-weight: 600" * bold + "; color: #888" * off
+    return f'<p style="{look}">{_escape(text)}</p>'
+
+
+def html_list(lines: Sequence[str]) -> str:
+    """A list of escaped lines."""
+    return f"<ul>{''.join(f'<li>{_escape(line)}</li>' for line in lines)}</ul>"
+
+
+def _escape(text) -> str:
+    return html.escape(str(text))
+
+
+def _cell(text) -> str:
+    lines = [_escape(line) for line in str(text).split("\n")]
+    lines = [f"<small>{line}</small>" if re.fullmatch(r"paper [\d.]+%", line) else line for line in lines]
+    off = (NOT_RUN, "not reached", "undecided")
+    return "<br>".join(f'<span class="off">{line}</span>' if line in off else line for line in lines)
