@@ -1,0 +1,187 @@
+"""One notebook, executed safely: a process of its own, a time limit, and no process left behind.
+
+Run as a script, this file is that process. It does not import `al_utils`, so that a job starts quickly.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT = 120  # seconds for a kernel to answer: on a busy machine a first `import` alone takes long
+# Every job is one of many on its machine: libraries that start a thread per core would slow each other down.
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+
+
+def run_job(notebook: str, output: str, parameters: dict, config: dict, timeout: float) -> str:
+    """Run an experiment's notebook to `<output>.ipynb`; returns "" or its error in one line.
+
+    Paths are relative to the repository's root. Until the run is finished, the notebook is `<output>.partial.ipynb`;
+    when it fails it stays as `<output>.failed.ipynb`. A run that is finished already is left as it is. `config` are the
+    fields of the configuration that the ledger must have.
+
+    Raises:
+        distributed.Reschedule: within a Dask task that was cancelled or whose worker is closing.
+    """
+    if is_finished(ROOT / output, config["n_rounds"]):  # Dask repeats a task whose worker was lost before its answer arrived
+        return ""
+    partial, failed, final = (ROOT / f"{output}{ending}.ipynb" for ending in (".partial", ".failed", ""))
+    stopped = _dask_stopped()
+    error = run_notebook(notebook, f"{output}.partial.ipynb", parameters, timeout, stopped)
+    if stopped():
+        import distributed
+
+        partial.unlink(missing_ok=True)
+        raise distributed.Reschedule
+    error = error or _ledger_error(ROOT / f"{output}.jsonl", config)
+    if partial.exists():
+        os.replace(partial, failed if error else final)
+    if not error:
+        failed.unlink(missing_ok=True)
+    return error
+
+
+def _ledger_error(path: Path, config: dict) -> str:
+    """What is wrong with the ledger of a notebook that ended well; papermill's word alone is not enough."""
+    from al_utils.ledger import LedgerError, check_header, read_ledger
+
+    if not path.exists():
+        return f"the notebook ended without the ledger {path.name}"
+    try:
+        header, rounds = read_ledger(path)
+        check_header(path, header, {"config": config, "data": {}})
+    except LedgerError as error:
+        return f"LedgerError: {error}"
+    n_rounds = config["n_rounds"] + 1
+    return "" if len(rounds) == n_rounds else f"the notebook ended after {len(rounds)} of {n_rounds} rounds"
+
+
+def is_finished(output: Path, n_rounds: int) -> bool:
+    """A run is finished when its ledger has its last round and its notebook was executed to the end."""
+    return Path(f"{output}.ipynb").exists() and count_rounds(Path(f"{output}.jsonl")) == n_rounds + 1
+
+
+def count_rounds(ledger: Path) -> int:
+    """The whole lines of a ledger, without its header."""
+    return max(ledger.read_bytes().count(b"\n") - 1, 0) if ledger.exists() else 0
+
+
+def run_notebook(
+    notebook: str, output: str, parameters: dict, timeout: float, stopped: Callable[[], bool] = lambda: False
+) -> str:
+    """Execute a notebook with papermill in a process of its own; returns "" or its error in one line.
+
+    The process and its kernel are killed after `timeout` seconds, when `stopped()`, and when this process dies.
+    """
+    # Relative paths, because papermill writes them into the notebook. -P: no `datasets` or `models` from this folder.
+    command = [sys.executable, "-P", str(Path(__file__).resolve().relative_to(ROOT)), notebook, output, json.dumps(parameters)]
+    end = time.monotonic() + timeout
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | ONE_THREAD, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            while process.poll() is None:
+                if stopped():
+                    return "stopped"
+                if time.monotonic() > end:
+                    return f"TimeoutError: not finished after the limit of {timeout:g} seconds (--timeout)"
+                time.sleep(0.1)
+        finally:
+            if process.returncode is None:
+                kill_tree(process.pid)
+                process.wait()
+            process.stdin.close()
+        log.seek(0)
+        lines = log.read().decode(errors="replace").split("\n")
+    if process.returncode == 0:
+        return ""
+    said = [line for line in lines if line.strip()]
+    return said[-1] if said and process.returncode == 1 else f"its process ended with status {process.returncode}"
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and all that descend from it, whatever their process groups: a kernel has one of its own."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for member in reversed(family):
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            pass
+    psutil.wait_procs(family[1:], timeout=5)  # until then they may hold a ledger's lock
+
+
+def _dask_stopped() -> Callable[[], bool]:
+    """A function that tells whether Dask has given up the task that calls this; outside of Dask, always False."""
+    import distributed
+    from distributed.core import Status
+
+    try:
+        worker = distributed.get_worker()
+    except ValueError:
+        return lambda: False
+    key, leaving = worker.get_current_task(), (Status.closing, Status.closed, Status.failed)
+
+    def stopped():
+        task = worker.state.tasks.get(key)
+        return worker.status in leaving or task is None or task.state == "cancelled"
+
+    return stopped
+
+
+def _main(notebook: str, output: str, parameters: str) -> None:
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    # nbformat's validator would import it for an optional check of links, and it takes 0.85 s to build its grammar.
+    sys.modules["rfc3987_syntax"] = None
+    import papermill
+
+    def execute():
+        return papermill.execute_notebook(
+            notebook, output, json.loads(parameters), progress_bar=False, start_timeout=START_TIMEOUT
+        )
+
+    try:
+        try:
+            executed = execute()
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:  # what nbclient raises when a kernel does not start has no type of its own
+                raise
+            executed = execute()
+    except papermill.PapermillExecutionError as error:
+        sys.exit(_one_line(f"{error.ename}: {error.evalue}"))
+    except Exception as error:
+        sys.exit(_one_line(f"{type(error).__name__}: {error}"))
+    # Papermill takes sys.exit(0) in a cell for success, and leaves the cells after it out.
+    for number, cell in enumerate(executed.cells, start=1):
+        if any(output.output_type == "error" for output in cell.get("outputs", [])):
+            sys.exit(f"SystemExit: cell {number} ended the notebook")
+
+
+def _die_with_parent() -> None:
+    """Wait for the other end of stdin to close, which it does however the parent dies, and take the kernel along."""
+    while os.read(0, 1):
+        pass
+    kill_tree(os.getpid())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,184 @@
+"""A sweep: a grid of runs, each an executed notebook with its ledger, on a Dask cluster, and a report of them all.
+
+    python -m al_utils.sweep quick --workers 2
+"""
+
+import argparse
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+from pathlib import Path
+
+from .cluster import SweepError, connect, execute
+from .grid import Run, Sweep, load_sweep
+from .jobs import ROOT, is_finished, run_notebook
+from .ledger import LedgerError, check_header, read_ledger
+
+EXPERIMENT = "notebooks/02_experiment.ipynb"
+REPORT = "notebooks/05_report.ipynb"
+
+
+class Stopped(KeyboardInterrupt):
+    """The signal that ended the sweep."""
+
+
+def run_sweep(
+    sweep: str | Path,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    force: bool = False,
+    reports: str | Path = ROOT / "reports",
+    timeout: float | None = None,
+    notebook: str = EXPERIMENT,
+    report: str = REPORT,
+) -> dict[str, str]:
+    """Execute what is not finished of a sweep, then its report; returns the error of each run that failed.
+
+    Args:
+        workers: processes of the local cluster, each with one run at a time; None is one per core.
+        scheduler: address of a running Dask scheduler to use instead.
+        force: delete the sweep's ledgers and notebooks first.
+        reports: `<reports>/<sweep>` is the folder of the results.
+        timeout: seconds for one run, instead of the sweep's own limit.
+        notebook, report: the notebooks to execute, relative to the repository's root.
+
+    Raises:
+        ValueError, TypeError, LedgerError, SweepError: refused, before anything is changed.
+        OSError: the scheduler was lost, or the disk is full.
+    """
+    sweep = load_sweep(sweep)
+    folder = Path(reports).absolute() / sweep.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        todo = sweep.runs if force else _unfinished(sweep, folder)
+        print(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs) - len(todo)} of them finished, in {_shown(folder)}")
+        failures: dict[str, str] = {}
+        if todo:
+            _check_data(todo)
+            with connect(min(workers or os.cpu_count(), len(todo)), scheduler) as client:
+                _clean(folder, todo, force)
+                failures = execute(client, folder, todo, len(sweep.runs), timeout or sweep.timeout, notebook)
+        if todo or not (folder / "report.html").exists():
+            failures |= _report(folder, report, timeout or sweep.timeout)
+        else:
+            print("Nothing to do. --force starts over; without report.html only the report is made anew.")
+        for name, error in failures.items():
+            failed = folder / f"{name}.failed.ipynb"
+            print(f"FAILED {name}: {error}" + f"\n       see {_shown(failed)}" * failed.exists())
+        if "report" not in failures:
+            print(f"Report: {_shown(folder / 'report.html')}")
+    return failures
+
+
+@contextlib.contextmanager
+def _lock(folder: Path):
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SweepError(f"another sweep writes to {folder}: wait for it, stop it, or use --reports DIR.") from None
+        yield
+
+
+def _unfinished(sweep: Sweep, folder: Path) -> list[Run]:
+    """The runs that are to be executed; a ledger of another configuration is an error."""
+    for run in sweep.runs:
+        ledger = folder / f"{run.name}.jsonl"
+        header = read_ledger(ledger)[0] if ledger.exists() else None
+        if header:
+            try:
+                check_header(ledger, header, {"config": run.expected, "data": {}})
+            except LedgerError as error:
+                raise LedgerError(f"{error} The whole sweep: --force starts over, --reports DIR goes elsewhere.") from None
+    return [run for run in sweep.runs if not is_finished(folder / run.name, run.config.n_rounds)]
+
+
+def _check_data(runs: list[Run]) -> None:
+    """Check strategies and data before the start; data that must be downloaded or decoded is, once, and not by each job."""
+    from . import acquisition
+    from .datasets import check_fits, load_dataset
+
+    datasets = {name: load_dataset(name) for name in {run.config.dataset for run in runs}}
+    for run in runs:
+        acquisition.get(run.config.strategy)
+        check_fits(run.config, datasets[run.config.dataset])
+
+
+def _clean(folder: Path, runs: list[Run], force: bool) -> None:
+    endings = [".ipynb", ".partial.ipynb", ".failed.ipynb"] + [".jsonl"] * force
+    for name in [f"{run.name}{ending}" for run in runs for ending in endings] + ["report.ipynb", "report.html"]:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _report(folder: Path, notebook: str, timeout: float) -> dict[str, str]:
+    """Execute the report's notebook over the ledgers in `folder` and render it; returns its error, if any."""
+    partial, base = folder / "report.partial.ipynb", os.path.relpath(folder, ROOT)
+    error = run_notebook(notebook, f"{base}/report.partial.ipynb", {"ledgers": base}, timeout)
+    if partial.exists():
+        os.replace(partial, folder / ("report.failed.ipynb" if error else "report.ipynb"))
+    if error:
+        return {"report": error}
+    (folder / "report.failed.ipynb").unlink(missing_ok=True)
+    rendered = folder / ".report.html"
+    rendered.write_text(render(folder / "report.ipynb"))
+    os.replace(rendered, folder / "report.html")
+    return {}
+
+
+def render(notebook: Path) -> str:
+    """A notebook as one HTML page without its code, which needs no network: nbconvert's own page loads four scripts."""
+    from nbconvert import HTMLExporter
+
+    blocks = ("html_head_js", "html_head_js_mathjax", "html_head_js_mermaidjs", "jupyter_widgets")
+    offline = "{% extends 'lab/index.html.j2' %}" + "".join(f"{{% block {b} %}}{{% endblock %}}" for b in blocks)
+    exporter = HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter.raw_template = offline
+    return exporter.from_filename(str(notebook))[0]
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status: 0, 1 (a run failed), 2 (refused), 130 or 143 (stopped)."""
+    parser = argparse.ArgumentParser(prog="python -m al_utils.sweep", description="Run a sweep and its report.")
+    add = parser.add_argument
+    add("sweep", help="a name in notebooks/sweeps, or the path of a YAML file")
+    add("--workers", type=int, metavar="N", help="runs at a time on this machine (default: one per core)")
+    add("--scheduler", metavar="tcp://HOST:PORT", help="use this running Dask cluster instead")
+    add("--force", action="store_true", help="delete the sweep's ledgers and notebooks, and start over")
+    add("--reports", type=Path, default=ROOT / "reports", metavar="DIR", help="where results go (default: reports)")
+    add("--timeout", type=float, metavar="SECONDS", help="limit of one run (default: the sweep's, or a day)")
+    options = parser.parse_args(arguments)
+
+    def stop(number, _):
+        for s in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(s, signal.SIG_IGN)  # once is enough: a second one must not disturb the clearing up
+        raise Stopped(number)
+
+    for s in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(s, stop)
+    try:
+        for name in ("workers", "timeout"):
+            if getattr(options, name) is not None and not getattr(options, name) > 0:
+                raise ValueError(f"--{name}={getattr(options, name)} must be above 0.")
+        return 1 if run_sweep(**vars(options)) else 0
+    except Stopped as stopped:
+        _say_how_to_go_on(options)
+        return 128 + stopped.args[0]
+    except (ValueError, TypeError, LedgerError, SweepError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, OSError) else 2
+
+
+def _say_how_to_go_on(options) -> None:
+    sweep = load_sweep(options.sweep)
+    finished = sum(is_finished(options.reports.absolute() / sweep.name / run.name, run.config.n_rounds) for run in sweep.runs)
+    print(f"Stopped. {finished} of {len(sweep.runs)} runs are finished; the same command goes on from here.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
