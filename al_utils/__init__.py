@@ -1,13 +1,24 @@
 """Deep active learning with scarce labels and noisy images: everything a notebook calls."""
 
-from . import acquisition
-from .config import PROTOCOLS, ROOT, SCENARIOS, ExperimentConfig, run_name
-from .datasets import load_dataset
-from .experiment import environment, prepare, run_experiment
-from .ledger import Ledger, Round, read_ledger, read_ledgers
-from .noise import AddGaussianNoise, AddSaltAndPepperNoise
+from importlib import import_module
 
-__all__ = [
-    "PROTOCOLS", "ROOT", "SCENARIOS", "AddGaussianNoise", "AddSaltAndPepperNoise", "ExperimentConfig", "Ledger", "Round",
-    "acquisition", "environment", "load_dataset", "prepare", "read_ledger", "read_ledgers", "run_experiment", "run_name",
-]  # fmt: skip
+# Name -> module. Imported on first use: a process that only reads a configuration does not wait for PyTorch.
+_HOME = {
+    "AddGaussianNoise": "noise", "AddSaltAndPepperNoise": "noise", "ExperimentConfig": "config", "Ledger": "ledger",
+    "PROTOCOLS": "config", "ROOT": "config", "Round": "ledger", "SCENARIOS": "config", "environment": "experiment",
+    "load_dataset": "datasets", "prepare": "experiment", "read_ledger": "ledger", "read_ledgers": "ledger",
+    "run_experiment": "experiment", "run_name": "config",
+}  # fmt: skip
+__all__ = ["acquisition", *_HOME]
+
+
+def __getattr__(name: str):
+    if name == "acquisition":
+        return import_module(".acquisition", __name__)
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

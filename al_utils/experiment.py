@@ -21,7 +21,7 @@ from .ledger import Ledger, Round
 from .models import Classifier, build_model, draw_masks
 from .noise import AddGaussianNoise, AddSaltAndPepperNoise, Images
 from .randomness import generator
-from .training import evaluate, fit, predictions
+from .training import Diverged, evaluate, fit, predictions
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,17 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None) -
         book = stack.enter_context(Ledger(ledger, header(setting))) if ledger else None
         done = list(book.rounds) if book else []
         yield from done
+        if book and book.stopped:
+            raise Diverged(book.stopped)
         labelled = torch.cat([setting.split.initial, torch.tensor([i for r in done for i in r.queried], dtype=torch.long)])
         for number in range(len(done), config.n_rounds + 1):
-            with fixed_threads():
-                round = run_round(setting, number, labelled)
+            try:
+                with fixed_threads():
+                    round = run_round(setting, number, labelled)
+            except Diverged as reason:
+                if book:
+                    book.stop(f"round {number}: {reason}")
+                raise
             if book:
                 book.append(round)
             labelled = torch.cat([labelled, torch.tensor(round.queried, dtype=torch.long)])

@@ -72,8 +72,8 @@ def is_finished(output: Path, n_rounds: int) -> bool:
 
 
 def count_rounds(ledger: Path) -> int:
-    """The whole lines of a ledger, without its header."""
-    return max(ledger.read_bytes().count(b"\n") - 1, 0) if ledger.exists() else 0
+    """The rounds of a ledger whose lines are whole."""
+    return ledger.read_bytes().rpartition(b"\n")[0].count(b'\n{"round": ') if ledger.exists() else 0
 
 
 def run_notebook(

@@ -47,6 +47,8 @@ class Round:
 class Ledger:
     """An open ledger: `rounds` holds what is done already, `append` adds to it. Use it as a context manager.
 
+    `stopped` is the reason why the run cannot go on, if it cannot; else it is empty.
+
     A torn last line (of a killed run) is cut off. The file is locked while it is open.
 
     Raises:
@@ -65,11 +67,13 @@ class Ledger:
             raise LedgerError(f"{self.path} is being written by another process. Wait for it, or stop it first.") from None
         try:
             found, self.rounds = read_ledger(self.path)
-            self._file.truncate(_whole_length(self.path))
+            if (whole := _whole_length(self.path)) < self.path.stat().st_size:
+                self._file.truncate(whole)
             if found is None:
                 self._write({"version": VERSION} | header)
             else:
                 check_header(self.path, found, header)
+            self.stopped = (found or {}).get("stopped", "")
         except BaseException:
             self._file.close()
             raise
@@ -77,6 +81,10 @@ class Ledger:
     def append(self, round: Round) -> None:
         self._write(asdict(round))
         self.rounds.append(round)
+
+    def stop(self, reason: str) -> None:
+        """Write down why the run cannot go on from here. It would end so again, so it is not tried again."""
+        self._write({"stopped": reason, "round": len(self.rounds)})
 
     def _write(self, record: dict) -> None:
         self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
@@ -93,6 +101,8 @@ class Ledger:
 def read_ledger(path: str | Path) -> tuple[dict | None, list[Round]]:
     """A ledger's header (None in an empty file) and its rounds; a torn last line is passed over.
 
+    Where the run cannot go on, `header["stopped"]` has the reason.
+
     Raises:
         LedgerError: a line is corrupted or out of order; the message has its number.
     """
@@ -105,10 +115,14 @@ def read_ledger(path: str | Path) -> tuple[dict | None, list[Round]]:
                 if record["version"] != VERSION:
                     raise ValueError(f"version {record['version']} is not {VERSION}")
                 header = record
+            elif "stopped" in record:
+                header["stopped"] = record["stopped"]
             else:
                 rounds.append(Round(**record))
                 if rounds[-1].round != number - 2:
                     raise ValueError(f"round {rounds[-1].round} where {number - 2} should be")
+                if "stopped" in header:
+                    raise ValueError("the run was stopped before")
         except (ValueError, TypeError, KeyError) as error:
             raise LedgerError(
                 f"{path}, line {number} is corrupted ({error}). It is not repaired: restore it from a backup, "

@@ -1,6 +1,6 @@
 """A sweep: a grid of runs, each an executed notebook with its ledger, on a Dask cluster, and a report of them all.
 
-    python -m al_utils.sweep quick --workers 2
+python -m al_utils.sweep quick --workers 2
 """
 
 import argparse
@@ -18,6 +18,7 @@ from .ledger import LedgerError, check_header, read_ledger
 
 EXPERIMENT = "notebooks/02_experiment.ipynb"
 REPORT = "notebooks/05_report.ipynb"
+EXAMPLE = "EXAMPLE.txt"  # in a folder whose results came with the project, to be read until the first own sweep
 
 
 class Stopped(KeyboardInterrupt):
@@ -52,6 +53,9 @@ def run_sweep(
     folder = Path(reports).absolute() / sweep.name
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
+        if (folder / EXAMPLE).exists():
+            print("The results that came with the project are replaced by your own.")
+            force = True
         todo = sweep.runs if force else _unfinished(sweep, folder)
         print(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs) - len(todo)} of them finished, in {_shown(folder)}")
         failures: dict[str, str] = {}
@@ -108,7 +112,7 @@ def _check_data(runs: list[Run]) -> None:
 
 def _clean(folder: Path, runs: list[Run], force: bool) -> None:
     endings = [".ipynb", ".partial.ipynb", ".failed.ipynb"] + [".jsonl"] * force
-    for name in [f"{run.name}{ending}" for run in runs for ending in endings] + ["report.ipynb", "report.html"]:
+    for name in [f"{run.name}{ending}" for run in runs for ending in endings] + ["report.ipynb", "report.html", EXAMPLE]:
         (folder / name).unlink(missing_ok=True)
 
 

@@ -9,6 +9,7 @@ from conftest import ROOT, tiny
 
 from al_utils import ExperimentConfig, read_ledger
 from al_utils.experiment import prepare, query, run_experiment, run_round, train_model, unlabelled
+from al_utils.training import Diverged
 
 
 def without_timings(path):
@@ -145,6 +146,17 @@ def test_a_finished_run_is_read_not_run(tmp_path):
     before = (tmp_path / "run.jsonl").read_bytes()
     assert list(run_experiment(config, tmp_path / "run.jsonl")) == first  # seconds included: nothing ran again
     assert (tmp_path / "run.jsonl").read_bytes() == before
+
+
+def test_a_loss_that_becomes_nan_ends_the_run_with_round_and_reason_in_its_ledger(tmp_path):
+    config = tiny(lr=1e9, n_rounds=5)
+    for _ in range(2):  # the second time nothing is trained: it would end so again
+        with pytest.raises(Diverged, match="lower lr"):
+            list(run_experiment(config, tmp_path / "run.jsonl"))
+        lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
+        assert len(lines) == 2 and lines[-1]["round"] == 0 and "training loss is nan" in lines[-1]["stopped"]
+    header, rounds = read_ledger(tmp_path / "run.jsonl")
+    assert rounds == [] and header["stopped"].startswith("round 0: the training loss")
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])

@@ -22,18 +22,17 @@ from al_utils.grid import load_sweep
 from al_utils.jobs import ROOT
 from al_utils.ledger import LedgerError, read_ledger
 
-BASE = dict(dataset="mnist5k", n_initial=20, n_query=10, n_rounds=2, n_valid=50, epochs=1, device="cpu")
+BASE = dict(dataset="mnist5k", model="lenet", noise="none", protocol="paper", scenario="constrained")
+BASE |= dict(n_initial=20, n_query=10, n_rounds=2, n_valid=50, epochs=1, device="cpu")
 PARAMETERS = """
 dataset = model = strategy = noise = protocol = scenario = device = ledger = ""
 seed = n_initial = n_query = n_rounds = n_valid = epochs = -1
 """
 # An experiment in all but the training. It waits in its second round while there is a file `hold` beside its ledger.
 EXPERIMENT = """
-import os, sys, time, types
+import os, time
 from pathlib import Path
 Path(f"{ledger[:-6]}.{os.getpid()}.pid").touch()
-package = sys.modules["al_utils"] = types.ModuleType("al_utils")  # without its __init__, which imports PyTorch
-package.__path__ = ["al_utils"]
 from al_utils.config import ExperimentConfig
 from al_utils.ledger import Ledger, Round
 names = "dataset model strategy noise protocol scenario seed n_initial n_query n_rounds n_valid epochs device".split()
@@ -298,6 +297,12 @@ def test_a_failure_does_not_stop_a_sweep_and_what_is_finished_is_left_alone(tmp_
     write_sweep(tmp_path, base=BASE | {"epochs": 2}, seed=[0])
     assert run(tmp_path, file, "--force")[0] == 0
     assert read_ledger(results / "mnist5k__lenet__random__none__seed-0.jsonl")[0]["config"]["epochs"] == 2
+
+    before = stamps(results)
+    (results / sweep.EXAMPLE).touch()
+    status, said = run(tmp_path, file)
+    assert status == 0 and "replaced by your own" in said and not (results / sweep.EXAMPLE).exists()
+    assert stamps(results)["mnist5k__lenet__random__none__seed-0.jsonl"] != before["mnist5k__lenet__random__none__seed-0.jsonl"]
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])

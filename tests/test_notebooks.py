@@ -1,0 +1,119 @@
+"""The real notebooks, executed as a user would, with their smallest sizes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from conftest import ROOT
+
+from al_utils import ExperimentConfig, read_ledger, read_ledgers
+from al_utils.grid import load_sweep
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def command(*arguments, timeout=300):
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)], cwd=ROOT, text=True, capture_output=True, timeout=timeout
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def text_of(path):
+    """All that an executed notebook shows as text."""
+    outputs = [o for cell in nbformat.read(path, as_version=4).cells for o in cell.get("outputs", [])]
+    return "\n".join(o.get("text", "") or o.get("data", {}).get("text/html", "") for o in outputs)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The sweep `smoke`, run by its command line."""
+    folder = tmp_path_factory.mktemp("reports")
+    status, said = command("al_utils.sweep", "smoke", "--reports", folder)
+    assert status == 0, said
+    return folder / "smoke"
+
+
+def test_a_sweep_leaves_complete_ledgers_and_executed_notebooks(smoke):
+    for run in load_sweep("smoke").runs:
+        header, rounds = read_ledger(smoke / f"{run.name}.jsonl")
+        assert ExperimentConfig.from_dict(header["config"]) == ExperimentConfig.from_dict(run.parameters)
+        assert [r.n_labels for r in rounds] == [20, 30, 40] and [len(r.queried) for r in rounds] == [10, 10, 0]
+        assert header["environment"]["torch"] and header["data"]["checksum"] and len(header["initial"]) == 20
+        shown = text_of(smoke / f"{run.name}.ipynb")
+        assert f"{rounds[-1].metrics['test_accuracy']:.1%} test accuracy with 40 labels" in shown
+        assert str(ROOT) not in (smoke / f"{run.name}.ipynb").read_text()
+    frame = read_ledgers(smoke)
+    assert len(frame) == 6 and set(frame.strategy) == {"random", "bald"}
+
+
+def test_the_report_is_one_page_that_needs_no_network(smoke):
+    page = (smoke / "report.html").read_text()
+    assert not re.search(r"<script|<link|(src|href)=[\"']https?:", page)
+    assert page.count('src="data:image/png;base64') >= 4
+    assert "2 finished, 0 unfinished" in page and "paper 28.79%" in page and "not run" in page
+    assert "import sys" not in page  # the code is in report.ipynb
+    assert str(ROOT) not in page
+
+
+def test_a_second_start_does_nothing_and_a_deleted_notebook_is_executed_again(smoke):
+    def stamps():
+        return {path.name: path.stat().st_mtime_ns for path in smoke.iterdir()}
+
+    before = stamps()
+    status, said = command("al_utils.sweep", "smoke", "--reports", smoke.parent)
+    assert status == 0 and "Nothing to do" in said and stamps() == before | {".lock": stamps()[".lock"]}
+    deleted = next(smoke.glob("*bald*.ipynb"))
+    deleted.unlink()
+    status, said = command("al_utils.sweep", "smoke", "--reports", smoke.parent)
+    changed = {name for name, stamp in stamps().items() if stamp != before.get(name)} - {".lock"}
+    assert status == 0, said
+    assert (
+        {deleted.name} <= changed <= {deleted.name, "report.ipynb", "report.html"} | {n for n in changed if n.endswith(".png")}
+    )
+
+
+def test_papermill_runs_one_experiment_on_the_complete_mnist(full_data, tmp_path):
+    status, said = command(
+        "papermill", "notebooks/02_experiment.ipynb", tmp_path / "out.ipynb", "-p", "dataset", "mnist", "-p", "model", "lenet",
+        "-p", "strategy", "bald", "-p", "n_rounds", 3, "-p", "epochs", 2, "-p", "ledger", tmp_path / "run.jsonl",
+    )  # fmt: skip
+    assert status == 0, said
+    header, rounds = read_ledger(tmp_path / "run.jsonl")
+    assert header["config"]["protocol"] == "paper" and [r.n_labels for r in rounds] == [100, 110, 120, 130]
+    assert "130 labels" in text_of(tmp_path / "out.ipynb")
+
+
+@pytest.mark.parametrize(
+    "wrong, says",
+    [(("n_round", "3"), "did you mean 'n_rounds'"), (("lr", "fast"), "must be float"), (("strategy", "balds"), "mean 'bald'")],
+)
+def test_papermill_with_a_wrong_parameter_fails_with_one_clear_sentence(tmp_path, wrong, says):
+    status, said = command("papermill", "notebooks/02_experiment.ipynb", tmp_path / "out.ipynb", "-p", *wrong)
+    assert status != 0 and says in said
+
+
+def test_help_lists_every_parameter():
+    status, said = command("papermill", "--help-notebook", "notebooks/02_experiment.ipynb")
+    assert status == 0
+    for name, field in ExperimentConfig.__dataclass_fields__.items():
+        assert f"  {name}: {field.type.__name__} (default {json.dumps(field.default)})" in said
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_anatomy(path):
+    """Committed without outputs; a parameters cell of plain typed lines; the usual kernel."""
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3" and "widgets" not in notebook.metadata
+    assert notebook.cells[0].cell_type == "markdown" and "papermill" in notebook.cells[0].source
+    [(position, cell)] = [(i, c) for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])]
+    assert position == 1
+    for line in cell.source.splitlines():
+        assert re.fullmatch(r"\w+: (int|float|str|bool) = .+  # .+", line), line
+    assert not any(c.get("outputs") or c.get("execution_count") for c in notebook.cells)
+    assert not re.search(rf"{re.escape(os.path.expanduser('~'))}/|/home/", path.read_text())
