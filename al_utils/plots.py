@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from .config import dataset_label
 from .published import label
-from .report import NOT_RUN, SECONDS, groups, ordered, studies
+from .report import NOT_RUN, SECONDS
+from .studies import by_setting, groups, ordered
 
 STYLE = {
     "figure.dpi": 90, "figure.constrained_layout.use": True, "font.size": 9, "axes.titlesize": 10,
@@ -94,9 +95,9 @@ def learning_curves(
 
 def _check_unmixed(study, laid_out):
     mixed = [f for f in ("dataset", "model", "strategy", "noise") if f not in laid_out and study[f].nunique() > 1]
-    if mixed or len(split := studies(study, unfinished=True)) > 1:
+    if mixed or len(split := by_setting(study, unfinished=True)) > 1:
         what = f"several values of {', '.join(mixed)}" if mixed else f"settings: {'; '.join(split)}"
-        raise ValueError(f"these rounds mix {what}. Select one first, or split them with report.studies.")
+        raise ValueError(f"these rounds mix {what}. Select one first, or split them with studies.by_setting.")
 
 
 def _curves(ax, panel, metric, lines):

@@ -7,7 +7,8 @@ import pandas as pd
 from scipy import stats
 
 from .published import MODELS, STRATEGIES, label
-from .report import CELL, RUN, and_list, final, groups, names, ordered, text_table
+from .report import text_table
+from .studies import CELL, RUN, and_list, final, groups, names, ordered
 
 
 @dataclass(frozen=True)

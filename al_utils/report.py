@@ -1,57 +1,24 @@
-"""From ledgers to tables.
-
-Pure functions. `studies` comes first: it keeps the finished runs and separates settings that must not be averaged
-together; everything else takes one study, a tidy frame with one row per run and round.
-"""
+"""From runs to tables: pure functions of one study (see `studies`), a tidy frame with one row per run and round."""
 
 import math
 from collections import Counter
-from dataclasses import fields
-from pathlib import Path
 
 import pandas as pd
 from scipy import stats
 
 from . import published
-from .config import ExperimentConfig, dataset_label
-from .ledger import read_ledger
+from .config import dataset_label
 from .published import MODELS, NOISES, STRATEGIES, label
+from .studies import CELL, and_list, final, groups, names, ordered
 
-CELL = ["dataset", "model", "noise"]  # what a strategy is compared within
-RUN = [*CELL, "strategy", "seed"]
-METRICS = ["train_loss", "valid_accuracy", "test_accuracy", "test_accuracy_clean", "test_nll", "test_ece"]
 SECONDS = ["fit", "evaluate", "predict", "acquire"]
-CONFIG = [field.name for field in fields(ExperimentConfig)]
-# Everything else in a configuration must agree before runs are averaged. The device is no part of what is measured.
-SETTING = ["protocol", "scenario"]
-SETTING += [name for name in CONFIG if name not in (*RUN, *SETTING, "device", "split_seed")] + ["split"]
-ORDER = (*published.DATASETS, *MODELS, *NOISES, *STRATEGIES, "supervised", "ideal", "constrained")  # then the alphabet
 NOT_RUN = "not run"
-
-
-# --- What was run ---------------------------------------------------------------------------------------------------
-
-
-def read_runs(folder: str | Path) -> pd.DataFrame:
-    """One row per ledger below `folder`: its configuration, `done` (rounds), `finished`, `classes`, `environment`."""
-    rows = []
-    for path in sorted(Path(folder).rglob("*.jsonl")):
-        header, rounds = read_ledger(path)
-        if header:
-            finished = len(rounds) == header["config"]["n_rounds"] + 1
-            extra = dict(classes=header["data"]["classes"], environment=_line(header["environment"]))
-            rows.append({"run": path.stem} | header["config"] | {"done": len(rounds), "finished": finished} | extra)
-    return pd.DataFrame(rows, columns=["run", *CONFIG, "done", "finished", "classes", "environment"])
-
-
-def _line(environment: dict) -> str:
-    return ", ".join(f"{key} {value}" for key, value in environment.items())
 
 
 def overview(runs: pd.DataFrame) -> pd.DataFrame:
     """What was run, from `read_runs`: one row per topic, one column of plain text."""
     unfinished = runs[~runs.finished.astype(bool)]
-    stopped = [f"{r.run} (after {r.done} of {r.n_rounds + 1} trainings)" for r in unfinished.itertuples()]
+    stopped = [f"{r.run} ({r.stopped or f'after {r.done} of {r.n_rounds + 1} trainings'})" for r in unfinished.itertuples()]
     plans = runs.drop_duplicates(["n_initial", "n_query", "n_rounds"])
     rows = {
         "Runs": f"{len(runs) - len(unfinished)} finished, {len(unfinished)} unfinished" + _more(stopped),
@@ -90,54 +57,6 @@ def _plan(r) -> str:
     if not r.n_rounds:
         return f"none, {r.n_initial:,} labels at once"
     return f"{r.n_rounds} of {r.n_query:,} queries, from {r.n_initial:,} to {r.n_initial + r.n_rounds * r.n_query:,} labels"
-
-
-def studies(rounds: pd.DataFrame, unfinished: bool = False) -> dict[str, pd.DataFrame]:
-    """The finished runs of `read_ledgers` (or all), by setting: runs that differ in any other option are never averaged.
-
-    The key names protocol, scenario and whatever else differs between two settings. A run found twice counts once. No
-    finished run: one empty study.
-    """
-    rounds = _with_setting(rounds)
-    if not unfinished:
-        runs = rounds.groupby([*RUN, *SETTING], dropna=False)["round"]
-        rounds = rounds[runs.transform("max") == rounds.n_rounds]
-    finished = rounds.drop_duplicates([*RUN, *SETTING, "round"])
-    if finished.empty:
-        return {"no finished run": finished}
-    # Averages never mix networks: an option that only differs from network to network (as epochs may) does not separate.
-    by_model = finished.groupby(["protocol", "scenario", "model"])
-    separating = ["protocol", "scenario", *(s for s in SETTING[2:] if by_model[s].nunique(dropna=False).max() > 1)]
-    found = [group for _, group in finished.groupby(separating, sort=False, dropna=False)]
-    options = pd.DataFrame([group[separating].iloc[0] for group in found])
-    names = [_setting_name(option, options) for _, option in options.iterrows()]
-    return {name: group.reset_index(drop=True) for name, group in zip(names, found)}
-
-
-def _with_setting(rounds: pd.DataFrame) -> pd.DataFrame:
-    rounds = rounds.reindex(columns=list(dict.fromkeys([*rounds.columns, *CONFIG, "round", "n_labels", *METRICS,
-                                                        "queried", "classes", "noisy"])))  # fmt: skip
-    own = rounds.split_seed == rounds.seed
-    alike = [rounds[name] for name in SETTING[:-1]]
-    all_own = own.groupby(alike, dropna=False).transform("all").astype(bool)
-    one = rounds.split_seed.groupby(alike, dropna=False).transform("nunique") == 1
-    # One split for all seeds is one setting, though seed 0 may have it as its own; a mixture is not.
-    return rounds.assign(split=rounds.split_seed.astype(str).mask(one, "shared").mask(all_own, "own"))
-
-
-def _setting_name(option: pd.Series, options: pd.DataFrame) -> str:
-    name = f"protocol {option.protocol}, scenario {option.scenario}"
-    alike = options[(options.protocol == option.protocol) & (options.scenario == option.scenario)]
-    differing = [column for column in options if alike[column].nunique(dropna=False) > 1]
-    return ", ".join([name, *(f"{column} {option[column]}" for column in differing)])
-
-
-def final(study: pd.DataFrame) -> pd.DataFrame:
-    """The last round of every run: one row per run."""
-    return study[study["round"] == study.n_rounds]
-
-
-# --- Tables ---------------------------------------------------------------------------------------------------------
 
 
 def mean_se(values, unit: str = "%") -> str:
@@ -255,9 +174,6 @@ def seconds_per_round(study: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(means, columns=["dataset", "model", "strategy", "rounds", *SECONDS, "total"])
 
 
-# --- The same tables to read -----------------------------------------------------------------------------------------
-
-
 def class_balance_table(balance: pd.DataFrame, class_names: dict[str, list[str]]) -> pd.DataFrame:
     """One row per data set, network and strategy of `class_balance`: evenness, most and least queried class."""
     table = {}
@@ -293,9 +209,6 @@ def _from_rows(table: dict, names: list[str]) -> pd.DataFrame:
     return frame.set_axis(pd.MultiIndex.from_tuples(table, names=names)) if table else frame
 
 
-# --- Small helpers ---------------------------------------------------------------------------------------------------
-
-
 def _pick_rows(frame: pd.DataFrame, **where) -> pd.DataFrame:
     for column, value in where.items():
         frame = frame[frame[column] == value]
@@ -307,35 +220,10 @@ def _pick(last: pd.DataFrame, **where) -> pd.Series:
     return _pick_rows(last, **where).drop_duplicates("seed").test_accuracy.astype(float)
 
 
-def _rank(value) -> tuple:
-    return (ORDER.index(value) if value in ORDER else len(ORDER), value)
-
-
-def ordered(values) -> list:
-    """The distinct values: those of the paper in its order, then the others by the alphabet."""
-    return sorted(set(values), key=_rank)
-
-
-def groups(frame: pd.DataFrame, keys: list[str]) -> list[tuple[tuple, pd.DataFrame]]:
-    """`frame.groupby(keys)` in the paper's order."""
-    return sorted(frame.groupby(keys), key=lambda item: [_rank(value) for value in item[0]])
-
-
 def _heads(datasets: list[str]) -> dict[str, str]:
     """Column heads; two folders of the same name are numbered."""
     labels = [dataset_label(dataset) for dataset in datasets]
     return {d: text + (f" ({i + 1})" if text in labels[:i] else "") for i, (d, text) in enumerate(zip(datasets, labels))}
-
-
-def names(key: tuple) -> tuple:
-    """(data set, network, …) as they are written."""
-    return (dataset_label(key[0]), *map(label, key[1:]))
-
-
-def and_list(words, word: str = "and") -> str:
-    """`a, b and c`."""
-    *first, last = [str(w) for w in words] or [""]
-    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def text_table(cells: dict, rows: list[str], columns: list[str]) -> pd.DataFrame:

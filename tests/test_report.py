@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from al_utils import pages, plots, published, questions, report
+from al_utils import pages, plots, published, questions, report, studies
 from al_utils.config import ExperimentConfig, dataset_label
 from al_utils.ledger import Ledger, Round, read_ledgers
 
@@ -31,7 +31,7 @@ def write(folder, accuracies, stop=None, classes=(), noisy=(), seconds=None, **c
     with Ledger(folder / f"{c.name}.jsonl", header) as ledger:
         for k, (n_labels, accuracy) in list(enumerate(zip(c.n_labels, accuracies)))[:stop]:
             n = c.n_query if k < c.n_rounds else 0
-            metrics = dict.fromkeys(report.METRICS, accuracy)
+            metrics = dict.fromkeys(studies.METRICS, accuracy)
             picked = dict(classes=list(classes or [k % 10] * n)[:n], noisy=list(noisy or [False] * n)[:n])
             spent = seconds or dict(fit=1.0, evaluate=0.5)
             ledger.append(Round(k, n_labels, metrics, list(range(n)), [0.0] * n, **picked, seconds=spent))
@@ -40,13 +40,13 @@ def write(folder, accuracies, stop=None, classes=(), noisy=(), seconds=None, **c
 def test_an_option_tied_to_the_network_does_not_separate(tmp_path):
     write(tmp_path, [0.5, 0.6], model="lenet", epochs=100)
     write(tmp_path, [0.5, 0.7], model="resnet18", epochs=16)
-    assert len(report.studies(read_ledgers(tmp_path))) == 1
+    assert len(studies.by_setting(read_ledgers(tmp_path))) == 1
     write(tmp_path, [0.5, 0.8], model="lenet", epochs=50, seed=1)
-    assert len(report.studies(read_ledgers(tmp_path))) == 3
+    assert len(studies.by_setting(read_ledgers(tmp_path))) == 3
 
 
 def study(folder):
-    (only,) = report.studies(read_ledgers(folder)).values()
+    (only,) = studies.by_setting(read_ledgers(folder)).values()
     return only
 
 
@@ -90,7 +90,7 @@ def test_one_seed_has_no_standard_error_and_unfinished_runs_do_not_count(tmp_pat
     write(tmp_path, [0.5, 0.1], dataset="mnist", seed=1, stop=1)
     table = report.table_2(study(tmp_path))
     assert cell(table, "no noise", "LeNet", "MNIST", "random") == "90.0% (n=1)\npaper 28.79%"
-    runs = report.overview(report.read_runs(tmp_path))[""]
+    runs = report.overview(studies.read_runs(tmp_path))[""]
     assert runs["Runs"] == "1 finished, 1 unfinished: mnist__lenet__random__none__seed-1 (after 1 of 2 trainings)"
 
 
@@ -99,7 +99,7 @@ def test_settings_are_separated_and_copies_count_once(tmp_path):
         write(tmp_path / str(lr), [0.5, accuracy], dataset="mnist", lr=lr)
         write(tmp_path / f"copy of {lr}", [0.5, accuracy], dataset="mnist", lr=lr)
     write(tmp_path / "ideal", [0.5, 0.8], dataset="mnist", scenario="ideal")
-    found = report.studies(read_ledgers(tmp_path))
+    found = studies.by_setting(read_ledgers(tmp_path))
     assert sorted(found) == [
         "protocol tuned, scenario constrained, lr 0.01",
         "protocol tuned, scenario constrained, lr 0.1",
@@ -120,7 +120,7 @@ def test_one_split_for_all_seeds_is_one_setting(tmp_path):
         write(tmp_path, [0.5, 0.9], seed=seed, protocol="as_released")  # seed 0's own split, for all
     assert study(tmp_path).seed.nunique() == 3
     write(tmp_path / "other", [0.5, 0.9], seed=1, protocol="as_released", split_seed=7)
-    assert len(report.studies(read_ledgers(tmp_path))) > 1
+    assert len(studies.by_setting(read_ledgers(tmp_path))) > 1
 
 
 def test_figure_3_counts_a_supervised_seed_once(tmp_path):
@@ -192,7 +192,7 @@ def test_rq1_names_a_winner_where_the_intervals_agree(tmp_path):
 
 
 def test_answers_without_the_runs_they_need(tmp_path):
-    (nothing,) = report.studies(read_ledgers(tmp_path)).values()
+    (nothing,) = studies.by_setting(read_ledgers(tmp_path)).values()
     assert questions.rq1(nothing) == "Not answered: no finished run of random, max. entropy or BALD."
     assert questions.rq2(nothing) == "Not answered: no finished run of LeNet or ResNet-18."
     assert (report.table_2(nothing).map(lambda text: text.startswith("not run\npaper"))).all(axis=None)
@@ -222,7 +222,7 @@ def test_rq2_compares_accuracy_and_loss_paired_by_seed(tmp_path):
 
 def test_departures_from_the_paper(tmp_path):
     write(tmp_path, [0.5, 0.6], dataset="mnist5k", epochs=7)
-    phrases = report.departures(report.read_runs(tmp_path))
+    phrases = report.departures(studies.read_runs(tmp_path))
     assert "epochs a round: 7 instead of 100" in phrases and "learning rate: 0.01 instead of 0.001" in phrases
     assert phrases[-1] == "MNIST-5k is compared with the paper's MNIST"
 
