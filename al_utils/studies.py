@@ -21,7 +21,7 @@ ORDER = (*published.DATASETS, *MODELS, *NOISES, *STRATEGIES, "supervised", "idea
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
-    """One row per ledger below `folder`: configuration, `done` (rounds), `finished`, `stopped` (why), `classes`, `environment`."""
+    """One row per ledger below `folder`: its configuration, how far it came (`stopped`: why it ends), `environment`."""
     rows = []
     for path in sorted(Path(folder).rglob("*.jsonl")):
         header, rounds = read_ledger(path)
