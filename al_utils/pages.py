@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
-from pandas.io.formats.style import Styler
 
 from .plots import STYLE
-from .report import NOT_RUN
+from .studies import NOT_RUN
 
 
 def picture(figure: Figure):
@@ -27,6 +26,8 @@ def picture(figure: Figure):
 
 def html_table(table: pd.DataFrame, caption: str = "") -> str:
     """A table of text as HTML that needs no network; all text is escaped, and the paper's numbers are set small."""
+    from pandas.io.formats.style import Styler  # here: an experiment shows no table, and Jinja takes its time
+
     look = [
         {"selector": "", "props": "border-collapse: collapse; font-size: 0.85em; margin: 0.5em 0 1em"},
         {"selector": "caption", "props": "caption-side: bottom; text-align: left; color: #777; padding-top: 0.5em"},

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from .config import dataset_label
 from .published import label
-from .report import NOT_RUN, SECONDS
-from .studies import by_setting, groups, ordered
+from .studies import NOT_RUN, SECONDS, by_setting, groups, ordered
 
 STYLE = {
     "figure.dpi": 90, "figure.constrained_layout.use": True, "font.size": 9, "axes.titlesize": 10,

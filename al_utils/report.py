@@ -9,10 +9,7 @@ from scipy import stats
 from . import published
 from .config import dataset_label
 from .published import MODELS, NOISES, STRATEGIES, label
-from .studies import CELL, and_list, final, groups, names, ordered
-
-SECONDS = ["fit", "evaluate", "predict", "acquire"]
-NOT_RUN = "not run"
+from .studies import CELL, NOT_RUN, SECONDS, and_list, final, groups, names, ordered
 
 
 def overview(runs: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,8 @@ from .published import MODELS, NOISES, STRATEGIES, label
 CELL = ["dataset", "model", "noise"]  # what a strategy is compared within
 RUN = [*CELL, "strategy", "seed"]
 METRICS = ["train_loss", "valid_accuracy", "test_accuracy", "test_accuracy_clean", "test_nll", "test_ece"]
+SECONDS = ["fit", "evaluate", "predict", "acquire"]
+NOT_RUN = "not run"
 CONFIG = [field.name for field in fields(ExperimentConfig)]
 # Everything else in a configuration must agree before runs are averaged. The device is no part of what is measured.
 SETTING = ["protocol", "scenario"]
