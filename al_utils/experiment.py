@@ -1,6 +1,7 @@
 """The experiment: per round fit, evaluate, predict, acquire, and a line in the ledger."""
 
 import contextlib
+import math
 import os
 import platform
 import subprocess
@@ -131,6 +132,8 @@ def run_round(setting: Setting, number: int, labelled: Tensor) -> Round:
         model, train_loss = train_model(setting, number, labelled)
     with watch("evaluate"):
         metrics = {"train_loss": train_loss} | measure(setting, number, model)
+    if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
+        raise Diverged(f"{wrong[0]} is {metrics[wrong[0]]}: lower lr={setting.config.lr}")
     queried, scores = [], []
     if number < setting.config.n_rounds:
         queried, scores = query(setting, number, model, labelled, watch)
