@@ -27,7 +27,7 @@ def connect(workers: int, scheduler: str | None):
     logging.getLogger("distributed").setLevel(logging.ERROR)
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told below, in one line
     with contextlib.ExitStack() as stack:
-        if scheduler:
+        if scheduler is not None:
             try:
                 client = distributed.Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
             except (OSError, ValueError, TypeError) as error:

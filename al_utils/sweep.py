@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from .cluster import SweepError, connect, execute
+from .folders import DatasetError
 from .grid import Run, Sweep, load_sweep
 from .jobs import ROOT, is_finished, run_notebook
 from .ledger import LedgerError, check_header, read_ledger
@@ -51,19 +52,22 @@ def run_sweep(
     """
     sweep = load_sweep(sweep)
     folder = Path(reports).absolute() / sweep.name
-    folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
         if (folder / EXAMPLE).exists():
             print("The results that came with the project are replaced by your own.")
             force = True
-        todo = sweep.runs if force else _unfinished(sweep, folder)
+        headers = {} if force else _headers(sweep, folder)
+        todo = [run for run in sweep.runs if force or not is_finished(folder / run.name, run.config.n_rounds)]
         print(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs) - len(todo)} of them finished, in {_shown(folder)}")
         failures: dict[str, str] = {}
         if todo:
-            _check_data(todo)
+            _check_data(sweep, folder, headers)
             with connect(min(workers or os.cpu_count(), len(todo)), scheduler) as client:
                 _clean(folder, todo, force)
                 failures = execute(client, folder, todo, len(sweep.runs), timeout or sweep.timeout, notebook)
+        elif any(run.config.dataset.startswith("folder:") for run in sweep.runs):  # the others do not change
+            with contextlib.suppress(DatasetError):  # for a report the images need not be there any more
+                _check_data(sweep, folder, headers)
         if todo or not (folder / "report.html").exists():
             failures |= _report(folder, report, timeout or sweep.timeout)
         else:
@@ -78,7 +82,14 @@ def run_sweep(
 
 @contextlib.contextmanager
 def _lock(folder: Path):
-    with open(folder / ".lock", "w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "w")
+    except OSError as error:
+        raise SweepError(
+            f"{folder} cannot be written to: {error.strerror}. Choose another folder with --reports DIR."
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -86,28 +97,39 @@ def _lock(folder: Path):
         yield
 
 
-def _unfinished(sweep: Sweep, folder: Path) -> list[Run]:
-    """The runs that are to be executed; a ledger of another configuration is an error."""
+def _headers(sweep: Sweep, folder: Path) -> dict[str, dict]:
+    """The headers of the runs' ledgers; one that is corrupted or of another configuration is an error."""
+    paths = {run.name: folder / f"{run.name}.jsonl" for run in sweep.runs}
+    headers = {name: read_ledger(path)[0] for name, path in paths.items() if path.exists()}
+    headers = {name: header for name, header in headers.items() if header}
     for run in sweep.runs:
-        ledger = folder / f"{run.name}.jsonl"
-        header = read_ledger(ledger)[0] if ledger.exists() else None
-        if header:
-            try:
-                check_header(ledger, header, {"config": run.expected, "data": {}})
-            except LedgerError as error:
-                raise LedgerError(f"{error} The whole sweep: --force starts over, --reports DIR goes elsewhere.") from None
-    return [run for run in sweep.runs if not is_finished(folder / run.name, run.config.n_rounds)]
+        if run.name in headers:
+            _check(paths[run.name], headers[run.name], {"config": run.expected})
+    return headers
 
 
-def _check_data(runs: list[Run]) -> None:
-    """Check strategies and data before the start; data that must be downloaded or decoded is, once, and not by each job."""
+def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict]) -> None:
+    """Check strategies and data before the start; data that must be downloaded or decoded is, once, and not by each job.
+
+    Also the finished runs': results on two versions of the data must not stand in one report.
+    """
     from . import acquisition
     from .datasets import check_fits, load_dataset
 
-    datasets = {name: load_dataset(name) for name in {run.config.dataset for run in runs}}
-    for run in runs:
+    datasets = {name: load_dataset(name) for name in {run.config.dataset for run in sweep.runs}}
+    for run in sweep.runs:
         acquisition.get(run.config.strategy)
         check_fits(run.config, datasets[run.config.dataset])
+        if run.name in headers:
+            checksum = datasets[run.config.dataset].checksum
+            _check(folder / f"{run.name}.jsonl", headers[run.name], {"data": {"checksum": checksum}})
+
+
+def _check(path: Path, header: dict, expected: dict) -> None:
+    try:
+        check_header(path, header, expected)
+    except LedgerError as error:
+        raise LedgerError(f"{error} The whole sweep: --force starts over, --reports DIR goes elsewhere.") from None
 
 
 def _clean(folder: Path, runs: list[Run], force: bool) -> None:
