@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .grid import Run
 from .jobs import ROOT, count_rounds
+from .stopping import check
 
 CONNECT_TIMEOUT = 10  # seconds for a scheduler to answer
 
@@ -80,6 +81,7 @@ def execute(client, folder: Path, todo: list[Run], n_runs: int, timeout: float, 
     failures: dict[str, str] = {}
     try:
         while futures:
+            check()
             for name in [name for name, future in futures.items() if future.done()]:
                 error = _outcome(futures[name])
                 if error:

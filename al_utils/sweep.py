@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import fcntl
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -16,14 +15,11 @@ from .folders import DatasetError
 from .grid import Run, Sweep, load_sweep
 from .jobs import ROOT, is_finished, run_notebook
 from .ledger import LedgerError, check_header, read_ledger
+from .stopping import Stopped, asked, check, on_signals
 
 EXPERIMENT = "notebooks/02_experiment.ipynb"
 REPORT = "notebooks/05_report.ipynb"
 EXAMPLE = "EXAMPLE.txt"  # in a folder whose results came with the project, to be read until the first own sweep
-
-
-class Stopped(KeyboardInterrupt):
-    """The signal that ended the sweep."""
 
 
 def run_sweep(
@@ -62,6 +58,7 @@ def run_sweep(
         failures: dict[str, str] = {}
         if todo:
             _check_data(sweep, folder, headers)
+            check()
             with connect(min(workers or os.cpu_count(), len(todo)), scheduler) as client:
                 _clean(folder, todo, force)
                 failures = execute(client, folder, todo, len(sweep.runs), timeout or sweep.timeout, notebook)
@@ -141,7 +138,8 @@ def _clean(folder: Path, runs: list[Run], force: bool) -> None:
 def _report(folder: Path, notebook: str, timeout: float) -> dict[str, str]:
     """Execute the report's notebook over the ledgers in `folder` and render it; returns its error, if any."""
     partial, base = folder / "report.partial.ipynb", os.path.relpath(folder, ROOT)
-    error = run_notebook(notebook, f"{base}/report.partial.ipynb", {"ledgers": base}, timeout)
+    error = run_notebook(notebook, f"{base}/report.partial.ipynb", {"ledgers": base}, timeout, asked)
+    check()
     if partial.exists():
         os.replace(partial, folder / ("report.failed.ipynb" if error else "report.ipynb"))
     if error:
@@ -180,24 +178,18 @@ def main(arguments: list[str] | None = None) -> int:
     add("--timeout", type=float, metavar="SECONDS", help="limit of one run (default: the sweep's, or a day)")
     options = parser.parse_args(arguments)
 
-    def stop(number, _):
-        for s in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(s, signal.SIG_IGN)  # once is enough: a second one must not disturb the clearing up
-        raise Stopped(number)
-
-    for s in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(s, stop)
-    try:
-        for name in ("workers", "timeout"):
-            if getattr(options, name) is not None and not getattr(options, name) > 0:
-                raise ValueError(f"--{name}={getattr(options, name)} must be above 0.")
-        return 1 if run_sweep(**vars(options)) else 0
-    except Stopped as stopped:
-        _say_how_to_go_on(options)
-        return 128 + stopped.args[0]
-    except (ValueError, TypeError, LedgerError, SweepError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, OSError) else 2
+    with on_signals():
+        try:
+            for name in ("workers", "timeout"):
+                if getattr(options, name) is not None and not getattr(options, name) > 0:
+                    raise ValueError(f"--{name}={getattr(options, name)} must be above 0.")
+            return 1 if run_sweep(**vars(options)) else 0
+        except Stopped as stopped:
+            _say_how_to_go_on(options)
+            return 128 + stopped.args[0]
+        except (ValueError, TypeError, LedgerError, SweepError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1 if isinstance(error, OSError) else 2
 
 
 def _say_how_to_go_on(options) -> None:
