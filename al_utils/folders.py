@@ -29,7 +29,8 @@ def _files(folder: Path) -> list[Path]:
     """The images below a folder; a part of it that cannot be read is an error: its images would silently be missing."""
 
     def refuse(error):
-        raise DatasetError(f"{error.filename} cannot be read ({error.strerror}). Give yourself the permission, or remove it.")
+        if not isinstance(error, FileNotFoundError):
+            raise DatasetError(f"{error.filename} cannot be read ({error.strerror}): change its permissions, or remove it.")
 
     paths = (Path(parent, name) for parent, _, names in os.walk(folder, onerror=refuse) for name in names)
     return sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
