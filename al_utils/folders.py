@@ -33,7 +33,11 @@ def _files(folder: Path) -> list[Path]:
             raise DatasetError(f"{error.filename} cannot be read ({error.strerror}): change its permissions, or remove it.")
 
     paths = (Path(parent, name) for parent, _, names in os.walk(folder, onerror=refuse) for name in names)
-    return sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    images = sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    for path in images:
+        if not str(path).isascii() and any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+            raise DatasetError(f"{ascii(str(path))} has a name that is not UTF-8: rename it.")
+    return images
 
 
 def _by_class(folder: Path) -> dict[str, list[Path]]:
