@@ -1,5 +1,6 @@
 """The runs of a sweep on a Dask cluster: a local one, or any that runs already."""
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -7,10 +8,12 @@ import os
 import sys
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .grid import Run
 from .jobs import ROOT, count_rounds
+from .stopping import check
 
 CONNECT_TIMEOUT = 10  # seconds for a scheduler to answer
 
@@ -27,12 +30,16 @@ def connect(workers: int, scheduler: str | None):
     logging.getLogger("distributed").setLevel(logging.ERROR)
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told below, in one line
     with contextlib.ExitStack() as stack:
-        if scheduler:
+        if scheduler is not None:
             try:
+                # In a thread, because in a notebook an event loop runs already.
+                with ThreadPoolExecutor(1) as thread:
+                    thread.submit(asyncio.run, _greet(scheduler)).result()
                 client = distributed.Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False)
             except (OSError, ValueError, TypeError) as error:
+                said = " ".join(str(error).split()) or "it takes the connection and says nothing"
                 raise SweepError(
-                    f"no Dask scheduler answers at {scheduler} within {CONNECT_TIMEOUT} s ({' '.join(str(error).split())}). "
+                    f"no Dask scheduler answers at {scheduler} within {CONNECT_TIMEOUT} s ({said}). "
                     "Start one with `dask scheduler`, give its address as tcp://HOST:PORT, or leave --scheduler out."
                 ) from None
         else:
@@ -48,6 +55,16 @@ def connect(workers: int, scheduler: str | None):
         if not client.scheduler_info(n_workers=-1)["workers"]:
             print(f"The scheduler has no workers yet. Start some in {ROOT}: dask worker {scheduler}")
         yield client
+
+
+async def _greet(scheduler: str) -> None:
+    """Shake hands with a scheduler within the limit; Dask's client would wait for the answer for ever."""
+    import distributed
+
+    arguments = distributed.Security().get_connection_args("client")
+    async with asyncio.timeout(CONNECT_TIMEOUT):
+        comm = await distributed.comm.connect(scheduler, timeout=CONNECT_TIMEOUT, **arguments)
+        await comm.close()
 
 
 # A terminal sends Ctrl-C to all its processes; the sweep alone is to answer, by ending the others in good order.
@@ -80,6 +97,7 @@ def execute(client, folder: Path, todo: list[Run], n_runs: int, timeout: float, 
     failures: dict[str, str] = {}
     try:
         while futures:
+            check()
             for name in [name for name, future in futures.items() if future.done()]:
                 error = _outcome(futures[name])
                 if error:

@@ -108,6 +108,7 @@ class ExperimentConfig:
     def from_notebook(cls, namespace: dict) -> "ExperimentConfig":
         """The configuration in the parameters of a notebook: `namespace` is its `globals()`."""
         check_injected(namespace["In"])
+        _typed("ledger", namespace.get("ledger", ""), str)  # the one parameter that is no field
         return cls(**{f.name: namespace[f.name] for f in fields(cls)})
 
     def to_dict(self) -> dict:
@@ -133,7 +134,8 @@ class ExperimentConfig:
 def run_name(config: ExperimentConfig, also: tuple[str, ...] = ()) -> str:
     """The run's file name without ending; `also` appends fields that a sweep varies beyond the usual five."""
     values = config.to_dict()
-    values["dataset"] = re.sub(r"^folder:.*", "folder-" + PurePath(config.dataset[7:]).name, config.dataset)
+    if config.dataset.startswith("folder:"):
+        values["dataset"] = "folder-" + PurePath(config.dataset[7:]).name
     parts = [str(values[name]) for name in NAME_FIELDS[:-1]] + [f"seed-{config.seed}"]
     parts += [f"{name}-{values[name]}" for name in also if name not in NAME_FIELDS]
     return "__".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).lstrip(".") for part in parts)
@@ -246,7 +248,7 @@ def _check_values(c: ExperimentConfig) -> None:
             f"last_batch='drop' leaves no batch of {c.batch_size} with n_initial={c.n_initial} labels. "
             "Use last_batch='balance', or a smaller batch_size."
         )
-    lone = [n for n in c.n_labels if n % c.batch_size == 1]
+    lone = [n for n in c.n_labels[: c.batch_size] if n % c.batch_size == 1]  # the remainders repeat from there on
     if c.model == "resnet18" and (c.batch_size == 1 or (c.last_batch == "keep" and lone)):
         at = f"with {lone[0]} labels and batch_size={c.batch_size}" if lone else "with batch_size=1"
         raise ValueError(f"resnet18 cannot train on a batch of one image (BatchNorm), as {at}. Use last_batch='balance'.")

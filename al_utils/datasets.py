@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from .folders import DatasetError
 from .randomness import generator
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+DOWNLOAD_TIMEOUT = 30  # seconds for a server to answer, each time it is waited for
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 
 
@@ -64,9 +66,12 @@ def load_dataset(name: str) -> Dataset:
     cached = _cache_dir() / key
     if not (cached / "meta.json").exists():
         _decode_into(cached, name)
-    meta = json.loads((cached / "meta.json").read_text())
-    # mode "c": pages are shared between processes, and a write would stay private.
-    arrays = {part: torch.from_numpy(np.load(cached / f"{part}.npy", mmap_mode="c")) for part in ARRAYS}
+    try:
+        meta = json.loads((cached / "meta.json").read_text())
+        # mode "c": pages are shared between processes, and a write would stay private. Pickled objects are refused.
+        arrays = {part: torch.from_numpy(np.load(cached / f"{part}.npy", mmap_mode="c")) for part in ARRAYS}
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"the cache {cached} is damaged ({error}). Delete it: it is made again.") from None
     return Dataset(**(meta | {"name": name}), **arrays)
 
 
@@ -129,17 +134,22 @@ def _torchvision(name: str):
     import torchvision
 
     make, root = getattr(torchvision.datasets, TORCHVISION[name]), data_dir()
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # torchvision has no limit of its own
     try:
         try:
             parts = [make(root, train=train) for train in (True, False)]
-        except RuntimeError:  # not there
+        except RuntimeError:  # not there; of CIFAR-10 also: not the published files, which alone are unpickled
             parts = [make(root, train=train, download=True) for train in (True, False)]
     except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(
-            f"{dataset_label(name)} is neither in {root} nor could it be downloaded ({str(error).strip().splitlines()[0]}). "
-            f"Put torchvision's files into {root / TORCHVISION[name]}, point AL_DATA_DIR to where they are, or use "
-            "dataset='mnist5k', which needs no download."
+            f"{dataset_label(name)} can neither be read from {root} nor downloaded ({said}). "
+            f"Put torchvision's files into {root} in place of what is damaged there, point AL_DATA_DIR to where they are, "
+            "or use dataset='mnist5k', which needs no download."
         ) from None
+    finally:
+        socket.setdefaulttimeout(before)
     arrays = []
     for part in parts:
         pixels = np.asarray(part.data)

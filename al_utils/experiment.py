@@ -1,6 +1,7 @@
 """The experiment: per round fit, evaluate, predict, acquire, and a line in the ledger."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -115,6 +116,8 @@ def run_round(setting: Setting, number: int, labelled: Tensor) -> Round:
         model, train_loss = train_model(setting, number, labelled)
     with watch("evaluate"):
         metrics = {"train_loss": train_loss} | measure(setting, number, model)
+    if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
+        raise Diverged(f"{wrong[0]} is {metrics[wrong[0]]}: lower lr={setting.config.lr}")
     queried, scores = [], []
     if number < setting.config.n_rounds:
         queried, scores = query(setting, number, model, labelled, watch)

@@ -1,5 +1,6 @@
 """A user's own images: a folder for each class."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from .config import ROOT
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+MODES = {"1": "L", "L": "L", "LA": "L"} | dict.fromkeys(("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"), "RGB")
 MAX_PIXELS = 4096 * 4096  # of one image; a decompression bomb has more
 
 
@@ -24,7 +26,29 @@ def find(name: str) -> Path:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    """The images below a folder; a part of it that cannot be read is an error: its images would silently be missing."""
+
+    def refuse(error):
+        if not isinstance(error, FileNotFoundError):
+            raise DatasetError(f"{error.filename} cannot be read ({error.strerror}): change its permissions, or remove it.")
+
+    paths = (Path(parent, name) for parent, _, names in os.walk(folder, onerror=refuse) for name in names)
+    images = sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    for path in images:
+        if not str(path).isascii() and any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+            raise DatasetError(f"{ascii(str(path))} has a name that is not UTF-8: rename it.")
+    return images
+
+
+def _by_class(folder: Path) -> dict[str, list[Path]]:
+    """The images of each class; folders that systems make (.ipynb_checkpoints, __MACOSX) are none."""
+    found = {d.name: _files(d) for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith((".", "__"))}
+    for name, files in found.items():
+        if not files:
+            raise DatasetError(
+                f"{folder / name} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}). Convert what is in it, or remove it."
+            )
+    return found
 
 
 def listing(folder: Path) -> str:
@@ -41,8 +65,11 @@ def decode(folder: Path) -> tuple:
     Raises:
         DatasetError: fewer than two classes, different ones in train and test, images unreadable or of several sizes.
     """
-    parts = [folder / "train", folder / "test"] if (folder / "train").is_dir() and (folder / "test").is_dir() else [folder]
-    found = [{d.name: _files(d) for d in sorted(part.iterdir()) if d.is_dir() and _files(d)} for part in parts]
+    parts = [part for part in (folder / "train", folder / "test") if part.is_dir()]
+    if len(parts) == 1:
+        raise DatasetError(f"{folder} has {parts[0].name}/ alone. Give it train/<class>/ and test/<class>/, or only <class>/.")
+    parts = parts or [folder]
+    found = [_by_class(part) for part in parts]
     classes = sorted(found[0])
     if len(classes) < 2:
         raise DatasetError(
@@ -79,7 +106,9 @@ def _pixels(parts: list[list[Path]], folder: Path) -> list[np.ndarray]:
                 raise ValueError(
                     "{}x{} pixels, but the first image has {}x{}: resize all to one size".format(*image.size, *first_size)
                 )
-            return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")), image.size
+            if image.mode not in MODES:  # 16 bits and floats: Pillow would cut them off at 255
+                raise ValueError(f"its pixels are of the kind {image.mode}, not of 8 bits: convert it")
+            return np.asarray(image.convert(MODES[image.mode])), image.size
 
     decoded, size = [], None
     for path in (path for part in parts for path in part):

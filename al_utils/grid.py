@@ -50,8 +50,10 @@ def load_sweep(sweep: str | Path) -> Sweep:
     if path.suffix not in (".yaml", ".yml"):
         check_choice("sweep", str(sweep), sorted(p.stem for p in SWEEPS.glob("*.yaml")))
         path = SWEEPS / f"{sweep}.yaml"
+    if path.stem.startswith("."):
+        raise ValueError(f"{path.name} names the folder of the results, which must not begin with a dot: rename it.")
     try:
-        content = yaml.load(path.read_text(), _Loader)
+        content = yaml.load(path.read_bytes(), _Loader)  # bytes: the encoding is YAML's, not the terminal's
         if not isinstance(content, dict):
             raise TypeError("a sweep is a mapping with base and grid")
         check_names(content, ["base", "grid", "timeout"])
@@ -61,6 +63,8 @@ def load_sweep(sweep: str | Path) -> Sweep:
         return Sweep(path.stem, _runs(content.get("base") or {}, content.get("grid")), timeout)
     except FileNotFoundError:
         raise ValueError(f"there is no sweep file {path}. Give its path, or a name in notebooks/sweeps.") from None
+    except OSError as error:
+        raise ValueError(f"the sweep file {path} cannot be read: {error.strerror}.") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except (TypeError, ValueError) as error:

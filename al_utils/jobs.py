@@ -59,7 +59,7 @@ def _ledger_error(path: Path, config: dict) -> str:
         return f"the notebook ended without the ledger {path.name}"
     try:
         header, rounds = read_ledger(path)
-        check_header(path, header, {"config": config, "data": {}})
+        check_header(path, header, {"config": config})
     except LedgerError as error:
         return f"LedgerError: {error}"
     n_rounds = config["n_rounds"] + 1

@@ -136,9 +136,9 @@ def _whole_length(path: str | Path) -> int:
 
 
 def check_header(path, found: dict, expected: dict) -> None:
-    """Raise a `LedgerError` unless the header `found` in a ledger is of the `expected` configuration and data."""
+    """Raise a `LedgerError` unless the header `found` in a ledger has the `expected` fields of `config` and `data`."""
     for part in ("config", "data"):
-        for key, value in expected[part].items():
+        for key, value in expected.get(part, {}).items():
             if found[part].get(key) != value:
                 raise LedgerError(
                     f"{path} was made with {key}={found[part].get(key)!r}, not {key}={value!r}. "

@@ -19,6 +19,7 @@ STYLE = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#888888", "axes.grid": True,
     "axes.axisbelow": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "xtick.color": "#555555",
     "ytick.color": "#555555", "legend.frameon": False, "lines.linewidth": 1.5, "lines.markersize": 4.5,
+    "text.parse_math": False,  # a class may be called $1
 }  # fmt: skip
 # (colour, line style, marker): colour is never the only sign. Okabe and Ito's colours, told apart by the colour-blind.
 STRATEGY = {"random": ("#7f7f7f", "--", "o"), "max_entropy": ("#0072b2", "-.", "s"), "bald": ("#d55e00", "-", "^")}

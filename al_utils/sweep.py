@@ -7,22 +7,19 @@ import argparse
 import contextlib
 import fcntl
 import os
-import signal
 import sys
 from pathlib import Path
 
 from .cluster import SweepError, connect, execute
+from .folders import DatasetError
 from .grid import Run, Sweep, load_sweep
 from .jobs import ROOT, is_finished, run_notebook
 from .ledger import LedgerError, check_header, read_ledger
+from .stopping import Stopped, asked, check, on_signals
 
 EXPERIMENT = "notebooks/02_experiment.ipynb"
 REPORT = "notebooks/05_report.ipynb"
 EXAMPLE = "EXAMPLE.txt"  # in a folder whose results came with the project, to be read until the first own sweep
-
-
-class Stopped(KeyboardInterrupt):
-    """The signal that ended the sweep."""
 
 
 def run_sweep(
@@ -51,19 +48,23 @@ def run_sweep(
     """
     sweep = load_sweep(sweep)
     folder = Path(reports).absolute() / sweep.name
-    folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
         if (folder / EXAMPLE).exists():
             print("The results that came with the project are replaced by your own.")
             force = True
-        todo = sweep.runs if force else _unfinished(sweep, folder)
+        headers = {} if force else _headers(sweep, folder)
+        todo = [run for run in sweep.runs if force or not is_finished(folder / run.name, run.config.n_rounds)]
         print(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs) - len(todo)} of them finished, in {_shown(folder)}")
         failures: dict[str, str] = {}
         if todo:
-            _check_data(todo)
+            _check_data(sweep, folder, headers)
+            check()
             with connect(min(workers or os.cpu_count(), len(todo)), scheduler) as client:
                 _clean(folder, todo, force)
                 failures = execute(client, folder, todo, len(sweep.runs), timeout or sweep.timeout, notebook)
+        elif any(run.config.dataset.startswith("folder:") for run in sweep.runs):  # the others do not change
+            with contextlib.suppress(DatasetError):  # for a report the images need not be there any more
+                _check_data(sweep, folder, headers)
         if todo or not (folder / "report.html").exists():
             failures |= _report(folder, report, timeout or sweep.timeout)
         else:
@@ -78,7 +79,14 @@ def run_sweep(
 
 @contextlib.contextmanager
 def _lock(folder: Path):
-    with open(folder / ".lock", "w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "w")
+    except OSError as error:
+        raise SweepError(
+            f"{folder} cannot be written to: {error.strerror}. Choose another folder with --reports DIR."
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -86,28 +94,39 @@ def _lock(folder: Path):
         yield
 
 
-def _unfinished(sweep: Sweep, folder: Path) -> list[Run]:
-    """The runs that are to be executed; a ledger of another configuration is an error."""
+def _headers(sweep: Sweep, folder: Path) -> dict[str, dict]:
+    """The headers of the runs' ledgers; one that is corrupted or of another configuration is an error."""
+    paths = {run.name: folder / f"{run.name}.jsonl" for run in sweep.runs}
+    headers = {name: read_ledger(path)[0] for name, path in paths.items() if path.exists()}
+    headers = {name: header for name, header in headers.items() if header}
     for run in sweep.runs:
-        ledger = folder / f"{run.name}.jsonl"
-        header = read_ledger(ledger)[0] if ledger.exists() else None
-        if header:
-            try:
-                check_header(ledger, header, {"config": run.expected, "data": {}})
-            except LedgerError as error:
-                raise LedgerError(f"{error} The whole sweep: --force starts over, --reports DIR goes elsewhere.") from None
-    return [run for run in sweep.runs if not is_finished(folder / run.name, run.config.n_rounds)]
+        if run.name in headers:
+            _check(paths[run.name], headers[run.name], {"config": run.expected})
+    return headers
 
 
-def _check_data(runs: list[Run]) -> None:
-    """Check strategies and data before the start; data that must be downloaded or decoded is, once, and not by each job."""
+def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict]) -> None:
+    """Check strategies and data before the start; data that must be downloaded or decoded is, once, and not by each job.
+
+    Also the finished runs': results on two versions of the data must not stand in one report.
+    """
     from . import acquisition
     from .datasets import check_fits, load_dataset
 
-    datasets = {name: load_dataset(name) for name in {run.config.dataset for run in runs}}
-    for run in runs:
+    datasets = {name: load_dataset(name) for name in {run.config.dataset for run in sweep.runs}}
+    for run in sweep.runs:
         acquisition.get(run.config.strategy)
         check_fits(run.config, datasets[run.config.dataset])
+        if run.name in headers:
+            checksum = datasets[run.config.dataset].checksum
+            _check(folder / f"{run.name}.jsonl", headers[run.name], {"data": {"checksum": checksum}})
+
+
+def _check(path: Path, header: dict, expected: dict) -> None:
+    try:
+        check_header(path, header, expected)
+    except LedgerError as error:
+        raise LedgerError(f"{error} The whole sweep: --force starts over, --reports DIR goes elsewhere.") from None
 
 
 def _clean(folder: Path, runs: list[Run], force: bool) -> None:
@@ -119,7 +138,8 @@ def _clean(folder: Path, runs: list[Run], force: bool) -> None:
 def _report(folder: Path, notebook: str, timeout: float) -> dict[str, str]:
     """Execute the report's notebook over the ledgers in `folder` and render it; returns its error, if any."""
     partial, base = folder / "report.partial.ipynb", os.path.relpath(folder, ROOT)
-    error = run_notebook(notebook, f"{base}/report.partial.ipynb", {"ledgers": base}, timeout)
+    error = run_notebook(notebook, f"{base}/report.partial.ipynb", {"ledgers": base}, timeout, asked)
+    check()
     if partial.exists():
         os.replace(partial, folder / ("report.failed.ipynb" if error else "report.ipynb"))
     if error:
@@ -158,24 +178,18 @@ def main(arguments: list[str] | None = None) -> int:
     add("--timeout", type=float, metavar="SECONDS", help="limit of one run (default: the sweep's, or a day)")
     options = parser.parse_args(arguments)
 
-    def stop(number, _):
-        for s in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(s, signal.SIG_IGN)  # once is enough: a second one must not disturb the clearing up
-        raise Stopped(number)
-
-    for s in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(s, stop)
-    try:
-        for name in ("workers", "timeout"):
-            if getattr(options, name) is not None and not getattr(options, name) > 0:
-                raise ValueError(f"--{name}={getattr(options, name)} must be above 0.")
-        return 1 if run_sweep(**vars(options)) else 0
-    except Stopped as stopped:
-        _say_how_to_go_on(options)
-        return 128 + stopped.args[0]
-    except (ValueError, TypeError, LedgerError, SweepError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, OSError) else 2
+    with on_signals():
+        try:
+            for name in ("workers", "timeout"):
+                if getattr(options, name) is not None and not getattr(options, name) > 0:
+                    raise ValueError(f"--{name}={getattr(options, name)} must be above 0.")
+            return 1 if run_sweep(**vars(options)) else 0
+        except Stopped as stopped:
+            _say_how_to_go_on(options)
+            return 128 + stopped.args[0]
+        except (ValueError, TypeError, LedgerError, SweepError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1 if isinstance(error, OSError) else 2
 
 
 def _say_how_to_go_on(options) -> None:

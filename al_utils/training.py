@@ -15,7 +15,7 @@ CHUNK = 500  # images a forward pass; larger ones fall out of the cache and are 
 
 
 class Diverged(RuntimeError):
-    """The training loss is not a finite number any more."""
+    """The training loss, or what was measured after it, is not a finite number any more."""
 
 
 def batches(n: int, batch_size: int, last_batch: str, generator: torch.Generator) -> list[Tensor]:

@@ -21,6 +21,18 @@ def cache_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def undisturbed(cache_dir, tmp_path_factory):
+    """The ledgers of an undisturbed sweep over five seeds, timings aside: what every fault must lead to in the end."""
+    from little_sweeps import experiment, ledgers, run, write_sweep
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    experiment(folder)
+    status, said = run(folder, write_sweep(folder, seed=[0, 1, 2, 3, 4]), "--workers", 2)
+    assert status == 0, said
+    return ledgers(folder / "reports" / "little")
+
+
+@pytest.fixture(scope="session")
 def full_data():
     """The folder with complete MNIST and FashionMNIST; skips where it is not."""
     from al_utils.datasets import data_dir

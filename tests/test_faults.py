@@ -1,0 +1,286 @@
+"""Faults injected for real; afterwards the sweep ends with the ledgers of one that was never disturbed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from conftest import tiny
+from little_sweeps import (
+    checkout,
+    descendants,
+    experiment,
+    finish,
+    gone,
+    ledgers,
+    pids,
+    run,
+    run_all,
+    stamps,
+    start,
+    wait_until,
+    write_sweep,
+)
+
+from al_utils import jobs, stopping, sweep
+from al_utils.cluster import SweepError
+from al_utils.datasets import load_dataset
+from al_utils.experiment import header, prepare, run_experiment
+from al_utils.grid import load_sweep
+from al_utils.jobs import ROOT
+from al_utils.ledger import Ledger, LedgerError, read_ledger
+from al_utils.report import read_runs
+from al_utils.training import Diverged
+
+NAME = "mnist5k__lenet__random__none__seed-"
+
+
+def of_seeds(undisturbed, *seeds) -> dict:
+    return {f"{NAME}{seed}.jsonl": undisturbed[f"{NAME}{seed}.jsonl"] for seed in seeds}
+
+
+def hold(results: Path) -> Path:
+    """While this file is there, runs wait in their second round."""
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "hold").touch()
+    return results / "hold"
+
+
+# run_all.sh
+
+
+def test_run_all_that_is_stopped_leaves_no_process_and_goes_on_to_the_same_end(tmp_path, undisturbed):
+    project = checkout(tmp_path / "project")
+    file, results = write_sweep(tmp_path), project / "reports" / "little"
+    held = hold(results)
+    for number, status in [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]:
+        for path in results.glob("*.pid"):
+            path.unlink()
+        process = run_all(project, file, "--workers", 2)
+        wait_until(lambda: len(pids(results)) == 2)
+        with pytest.raises(SweepError, match="another sweep writes to"):
+            sweep.run_sweep(file, reports=project / "reports")
+        children = descendants(process)
+        assert pids(results) < children
+        # As a terminal does it: Ctrl-C goes to the whole process group.
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        began = time.monotonic()
+        got, said = finish(process, timeout=20)
+        wait_until(lambda: gone(children), seconds=10)
+        assert time.monotonic() - began < 10 and got == status
+        if number != signal.SIGKILL:
+            assert said.splitlines()[-1] == "Stopped. 0 of 2 runs are finished; the same command goes on from here."
+            assert "Traceback" not in said and not list(results.glob("*.partial.ipynb"))
+    held.unlink()
+    status, said = finish(run_all(project, file, "--workers", 2))
+    assert status == 0 and ledgers(results) == of_seeds(undisturbed, 0, 1), said
+    assert not list(results.glob("*.partial.ipynb"))
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_run_all_can_be_stopped_while_it_installs(tmp_path, number, status):
+    project, slow = checkout(tmp_path / "project"), tmp_path / "slow_python"
+    (project / ".venv" / "installed").unlink()
+    slow.write_text(f'#!/bin/sh\ncase "$*" in *venv*) sleep 600 & sleep 601 ;; *) exec {sys.executable} "$@" ;; esac\n')
+    slow.chmod(0o755)
+    process = run_all(project, env=os.environ | {"PYTHON": str(slow)})
+    wait_until(lambda: len(descendants(process)) == 3)  # the shell above and both of its sleeps
+    children = descendants(process)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    got, said = finish(process, timeout=20)
+    assert got == status and said.splitlines()[-1] == "Stopped. The same command goes on from here."
+    wait_until(lambda: gone(children), seconds=5)
+    assert not (project / ".venv" / "installed").exists()  # so it is installed again
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_whose_exception_is_lost_counts_all_the_same():
+    class Careless:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)  # Python prints what is raised here, and goes on
+
+    with stopping.on_signals():
+        Careless()
+        assert stopping.asked()
+        with pytest.raises(stopping.Stopped):
+            stopping.check()
+    stopping.check()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_real_training_goes_on_after_faults_to_the_same_ledgers(tmp_path):
+    """The kernel killed in a round, run_all.sh stopped in another, a torn line; beside it a run whose loss becomes NaN."""
+    base = tiny(strategy="bald", noise="gaussian", n_rounds=3, epochs=20, device="cpu").to_dict()
+    grid = {"lr": [0.01, 1e9]}
+    for name in grid:
+        del base[name]
+    file, project = tmp_path / "real.yaml", checkout(tmp_path / "project", real=True)
+    file.write_text(yaml.safe_dump({"base": base, "grid": grid}))
+    results, (good, bad) = project / "reports" / "real", load_sweep(file).runs
+    for each in (good, bad):
+        try:
+            list(run_experiment(each.config, tmp_path / "undisturbed" / f"{each.name}.jsonl"))
+        except Diverged:
+            assert each is bad
+    ledger = results / f"{good.name}.jsonl"
+
+    def wait_for_rounds(n):
+        wait_until(lambda: jobs.count_rounds(ledger) >= n)
+
+    process = run_all(project, file, "--workers", 1)
+    wait_for_rounds(1)
+    [kernel] = [c for c in descendants(process) if any("ipykernel" in word for word in psutil.Process(c).cmdline())]
+    os.kill(kernel, signal.SIGKILL)
+    status, said = finish(process)
+    assert status == 1 and f"FAILED {good.name}: DeadKernelError: Kernel died" in said
+    assert f"FAILED {bad.name}: Diverged: the training loss is nan" in said
+    assert 0 < jobs.count_rounds(ledger) < 4 and not (results / f"{good.name}.ipynb").exists()
+    stopped = (results / f"{bad.name}.jsonl").read_bytes()
+    assert json.loads(stopped.splitlines()[-1])["round"] == 0
+
+    process = run_all(project, file, "--workers", 1)
+    wait_for_rounds(jobs.count_rounds(ledger) + 1)
+    process.terminate()
+    assert finish(process)[0] == 143 and jobs.count_rounds(ledger) < 4
+    ledger.write_bytes(ledger.read_bytes()[:-20])
+
+    status, said = finish(run_all(project, file, "--workers", 1))
+    assert status == 1 and f"FAILED {bad.name}: Diverged" in said and said.count("FAILED") == 1
+    assert ledgers(results) == ledgers(tmp_path / "undisturbed")
+    assert (results / f"{bad.name}.jsonl").read_bytes() == stopped  # not trained again
+
+
+# The disk
+
+
+@pytest.mark.parametrize("where", ["ledger", "notebook"])
+def test_a_full_disk_stops_the_sweep_which_goes_on_when_there_is_space(tmp_path, undisturbed, where):
+    results = tmp_path / "reports"
+    results.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", results], capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        file, ballast, free = write_sweep(tmp_path, seed=[0]), results / "ballast", tmp_path / "free"
+        (tmp_path / "fill.py").write_text(
+            f"import pathlib\nif not pathlib.Path({str(free)!r}).exists():\n"
+            f"    try: pathlib.Path({str(ballast)!r}).write_bytes(b'x' * 10**6)\n    except OSError: pass"
+        )
+        fill = f"exec(open({str(tmp_path / 'fill.py')!r}).read())"
+        if where == "ledger":
+            experiment(tmp_path, f"if round == 1: {fill}")
+        else:
+            experiment(tmp_path, end=f"{fill}\nprint('x' * 20_000)")
+        status, said = run(tmp_path, file)
+        assert status == 1 and "is full: free some space; the same command goes on from here." in said, said
+        assert "Traceback" not in said and not (results / "little" / f"{NAME}0.ipynb").exists()
+        assert len(read_ledger(results / "little" / f"{NAME}0.jsonl")[1]) == (1 if where == "ledger" else 3)
+        ballast.unlink()
+        free.touch()
+        subprocess.run(["mount", "-o", "remount,size=4m", results], check=True)
+        assert run(tmp_path, file)[0] == 0 and ledgers(results / "little") == of_seeds(undisturbed, 0)
+    finally:
+        subprocess.run(["umount", results], check=True)
+
+
+def test_a_line_corrupted_in_the_middle_is_refused_by_number_by_sweep_and_report(tmp_path):
+    config = tiny()
+    path = tmp_path / "run.jsonl"
+    with Ledger(path, header(prepare(config))) as book:
+        for r in run_experiment(config):
+            book.append(r)
+    file = write_sweep(tmp_path, "little", base={"device": "cpu"} | config.to_dict() | {"split_seed": -1}, seed=[0])
+    ledger = tmp_path / "reports" / "little" / f"{NAME}0.jsonl"
+    ledger.parent.mkdir(parents=True)
+    lines = path.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(b"".join([*lines[:2], b"\0" * 512 + b"\n", *lines[3:]]))  # as a power failure leaves a file
+    damaged = ledger.read_bytes()
+    experiment(tmp_path)
+    status, said = run(tmp_path, file)
+    assert status == 2 and f"{NAME}0.jsonl, line 3 is corrupted" in said and "restore it from a backup" in said
+    with pytest.raises(LedgerError, match="line 3 is corrupted"):
+        read_runs(ledger.parent)
+    assert ledger.read_bytes() == damaged and not stamps(ledger.parent).keys() - {ledger.name}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_ledger_of_another_version_of_the_data_is_refused_before_the_start(tmp_path, image_folder, finished):
+    images = image_folder({"cat": 20, "dog": 20})
+    config = tiny(dataset=f"folder:{images}", n_initial=4, n_query=2, n_rounds=1, n_valid=4, device="cpu")
+    file = write_sweep(tmp_path, base=config.to_dict() | {"split_seed": -1}, seed=[0])
+    [run_of_sweep] = load_sweep(file).runs
+    results = tmp_path / "reports" / "little"
+    rounds = list(run_experiment(config))
+    with Ledger(results / f"{run_of_sweep.name}.jsonl", header(prepare(config))) as book:
+        for r in rounds[: 2 if finished else 1]:
+            book.append(r)
+    for ending in ("ipynb", "html"):
+        (results / f"report.{ending}").touch()
+        (results / f"{run_of_sweep.name}.{ending}").touch()
+    (images / "cat" / "0.png").unlink()
+    before = stamps(results)
+    with pytest.raises(LedgerError, match=r"checksum='\w+', not checksum='\w+'.*--force starts over"):
+        sweep.run_sweep(file, reports=tmp_path / "reports")
+    assert stamps(results) == before
+    assert load_dataset(config.dataset).checksum != read_ledger(results / f"{run_of_sweep.name}.jsonl")[0]["data"]["checksum"]
+
+
+# A running cluster, started with Dask's own commands
+
+
+def dask(*arguments) -> subprocess.Popen:
+    command = [str(Path(sys.executable).with_name("dask")), *arguments]
+    return subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_on_a_running_cluster_ctrl_c_killed_workers_and_schedulers_lose_nothing(tmp_path, undisturbed):
+    announced = tmp_path / "scheduler.json"
+    scheduler = dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(announced))
+    processes = [scheduler]
+    for _ in range(2):
+        processes.append(dask("worker", "--scheduler-file", str(announced), "--host", "127.0.0.1", "--nthreads", "1"))
+    try:
+        wait_until(announced.exists)
+        _disturb(tmp_path, json.loads(announced.read_text())["address"], scheduler)
+    finally:
+        for process in processes:
+            jobs.kill_tree(process.pid)
+            process.wait()
+    file = write_sweep(tmp_path)
+    assert run(tmp_path, file, "--workers", 2)[0] == 0
+    assert ledgers(tmp_path / "reports" / "little") == of_seeds(undisturbed, 0, 1)
+
+
+def _disturb(folder: Path, address: str, scheduler: subprocess.Popen) -> None:
+    file, results = write_sweep(folder), folder / "reports" / "little"
+    experiment(folder)
+    held = hold(results)
+    process = start(folder, file, "--scheduler", address)
+    wait_until(lambda: len(pids(results)) == 2)
+    process.send_signal(signal.SIGINT)
+    assert finish(process, timeout=20)[0] == 130
+    wait_until(lambda: gone(pids(results)), seconds=5)
+
+    # The workers are as good as new.
+    for path in results.glob("*.pid"):
+        path.unlink()
+    process = start(folder, file, "--scheduler", address)
+    wait_until(lambda: len(pids(results)) == 2)
+    victim = pids(results, "*seed-0").pop()
+    worker = psutil.Process(victim).parent().parent()
+    assert "dask" in " ".join(worker.parent().cmdline())  # nanny > worker > job > kernel
+    worker.kill()
+    wait_until(lambda: gone({victim}), seconds=10)
+    wait_until(lambda: len(pids(results, "*seed-0")) == 2)  # Dask gave the run to another worker
+
+    kernels = {pid for pid in pids(results) if not gone({pid})}
+    os.kill(scheduler.pid, signal.SIGKILL)
+    status, said = finish(process)
+    assert status == 1 and "the Dask scheduler was lost" in said and "Traceback" not in said
+    wait_until(lambda: gone(kernels), seconds=30)
+    held.unlink()
