@@ -81,7 +81,8 @@ def random(log_probs_K_N_C: Tensor, generator: torch.Generator) -> Tensor:
 @register
 def max_entropy(log_probs_K_N_C: Tensor) -> Tensor:
     """Entropy of the predictive distribution (equation 4), `[N]`, in nats."""
-    return entropy(mean_log_probs(log_probs_K_N_C.double()))
+    mean_N_C = log_probs_K_N_C.double().exp().mean(0)
+    return -torch.special.xlogy(mean_N_C, mean_N_C).sum(-1)
 
 
 @register
@@ -92,7 +93,12 @@ def bald(log_probs_K_N_C: Tensor) -> Tensor:
     difference of two nearly equal entropies is what is ranked.
     """
     log_probs_K_N_C = log_probs_K_N_C.double()
-    return entropy(mean_log_probs(log_probs_K_N_C)) - entropy(log_probs_K_N_C).mean(0)
+    probs_K_N_C = log_probs_K_N_C.exp()
+    mean_N_C = probs_K_N_C.mean(0)
+    entropy_of_mean_N = -torch.special.xlogy(mean_N_C, mean_N_C).sum(-1)
+    # `entropy`, but without a second exponential and logarithm of every number; the clamp makes 0 log 0 = 0.
+    mean_of_entropies_N = -probs_K_N_C.mul_(log_probs_K_N_C.clamp(min=-1e9)).sum(-1).mean(0)
+    return entropy_of_mean_N - mean_of_entropies_N
 
 
 @register

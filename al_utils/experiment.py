@@ -181,7 +181,12 @@ def query(setting: Setting, number: int, model: Classifier, labelled: Tensor, wa
         if strategy.batch:
             positions, scores = strategy.function(torch.cat(list(chunks), dim=1), n_query=c.n_query, **extra)
         else:
-            scores_N = torch.cat([strategy.function(log_probs_K_n_C, **extra) for log_probs_K_n_C in chunks])
+            # In a place of their own: small tensors kept from among large ones fragment the heap, which then grows.
+            scores_N, done = torch.empty(len(pool), dtype=torch.float64, device=c.device), 0
+            for log_probs_K_n_C in chunks:
+                n = log_probs_K_n_C.shape[1]
+                scores_N[done : done + n] = strategy.function(log_probs_K_n_C, **extra)
+                done += n
             if c.posterior == "mc_dropout":
                 acquisition.check_scores(scores_N)
             positions = acquisition.top(scores_N, c.n_query)

@@ -11,17 +11,22 @@ from pathlib import Path
 
 import torch
 
+from . import parallel
 from .config import ROOT
 
 
 @contextlib.contextmanager
 def fixed_threads():
-    """Compute with `AL_THREADS` threads, by default one: with another number sums are rounded differently, and a run
-    would not repeat. Two runs side by side are the better use of two cores anyway."""
+    """Hold PyTorch to one thread: with another number sums are rounded differently, and a run would not repeat.
+
+    What `parallel` can share out without changing a bit is computed by `AL_THREADS` threads, by default as many as
+    PyTorch would use: the cores, or `OMP_NUM_THREADS`. In a sweep that is 1, one run a core.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(int(os.environ.get("AL_THREADS") or 1))
+    torch.set_num_threads(1)
     try:
-        yield
+        with parallel.threads(int(os.environ.get("AL_THREADS") or before)):
+            yield
     finally:
         torch.set_num_threads(before)
 

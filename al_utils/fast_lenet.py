@@ -1,0 +1,208 @@
+"""LeNet's arithmetic on a CPU in a form that runs near the processor's speed; the same function as `models.LeNet`.
+
+At 28 x 28 pixels PyTorch spends more time on moving LeNet's numbers than on computing them. Two changes make every step
+either one large matrix product or an operation on whole rows:
+
+- Images are the last axis, `[C, H, W, B]`: neighbours in memory are the same pixel of B images.
+- A 5x5 convolution followed by 2x2 pooling needs the convolution at the four positions of each pooling window. Together
+  they see 6x6 pixels, so they are one 6x6 convolution of stride 2 with four times the outputs, whose kernels are the 5x5
+  kernel shifted by (0, 0), (0, 1), (1, 0) and (1, 1). That gathers 2.8 times fewer pixels, and pooling becomes the
+  maximum of four contiguous blocks.
+
+All buffers are allocated once and written to again, and gradients are written out by hand. A training batch is cut into
+parts of up to `PART` images, which `parallel` may share between threads; the parts do not depend on the threads.
+`tests/test_speed.py` compares values and gradients with PyTorch's.
+"""
+
+import threading
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from . import parallel
+
+PART = 32  # images a part of a training batch: the buffers of two layers stay in a core's cache
+CHUNK = 64  # images at a time when predicting
+
+_relu_gradient = torch.ops.aten.threshold_backward.grad_input  # gradient * (output > 0)
+
+
+def applies(images_N_C_H_W: Tensor) -> bool:
+    """Whether `features` may be used: on the CPU, and no gradients are recorded."""
+    return images_N_C_H_W.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+class _ConvPool:
+    """Convolution 5x5, max pooling 2x2 and ReLU, from the buffer `x` `[C, H, W, B]` to `out` `[M, h, w, B]`."""
+
+    def __init__(self, conv: nn.Conv2d, x: Tensor, training: bool):
+        (C, H, W, B), M = x.shape, conv.out_channels
+        h, w = (H - 4) // 2, (W - 4) // 2
+        self.conv, new = conv, x.new_empty
+        self._windows = _windows(x, h, w)
+        self._columns = new(C, 6, 6, h, w, B)
+        self._columns_2d = self._columns.view(36 * C, -1)
+        self._kernels = x.new_zeros(4 * M, 36 * C)
+        self._taps = _taps(self._kernels, C, M)
+        self._z = new(4 * M, h * w * B)  # the convolution; rows: place in the pooling window, then output channel
+        z = self._z.view(2, 2, -1)
+        self._left, self._right = z[:, 0], z[:, 1]
+        self._rows = new(2, M * h * w * B)
+        self._upper, self._lower = self._rows
+        self._max, self.out = new(M, h * w * B), new(M, h, w, B)
+        self._max_1d, self._out_2d = self._max.view(-1), self.out.view(M, -1)
+        if training:
+            self._left_wins, self._upper_wins = torch.empty_like(self._rows), torch.empty_like(self._upper)
+            self._kernels_gradient = new(36 * C, 4 * M)
+            self._taps_gradient = _taps(self._kernels_gradient.t(), C, M)
+            self.x_gradient = torch.empty_like(x)
+            # The 6x6 places as 3x3 pairs: nine sums, not 36.
+            target, parts = _windows(self.x_gradient, h + 2, w + 2, side=2), self._columns.view(C, 3, 2, 3, 2, h, w, B)
+            self._sums = [(target[:, :, :, i : i + h, j : j + w], parts[:, i, :, j]) for i in range(3) for j in range(3)]
+
+    def forward(self, training: bool = False) -> None:
+        self._columns.copy_(self._windows)
+        self._taps.copy_(self.conv.weight)
+        torch.mm(self._kernels, self._columns_2d, out=self._z)
+        torch.maximum(self._left, self._right, out=self._rows)
+        torch.maximum(self._upper, self._lower, out=self._max_1d)
+        if training:  # 1.0 or 0.0; of equal values the first wins, as in PyTorch
+            torch.ge(self._left, self._right, out=self._left_wins)
+            torch.ge(self._upper, self._lower, out=self._upper_wins)
+        torch.add(self._max, self.conv.bias[:, None], out=self._out_2d).relu_()
+
+    def backward(self, out_gradient: Tensor, weight_gradient: Tensor, bias_gradient: Tensor) -> None:
+        """Overwrites the two gradients; `_z` becomes the gradient of the convolution."""
+        _relu_gradient(out_gradient.view_as(self._max), self._out_2d, 0, grad_input=self._max)
+        torch.sum(self._max, 1, out=bias_gradient)
+        torch.mul(self._max_1d, self._upper_wins, out=self._upper)
+        torch.sub(self._max_1d, self._upper, out=self._lower)
+        torch.mul(self._rows, self._left_wins, out=self._left)
+        torch.sub(self._rows, self._left, out=self._right)
+        torch.mm(self._columns_2d, self._z.t(), out=self._kernels_gradient)
+        torch.sum(self._taps_gradient, (0, 1), out=weight_gradient)
+
+    def input_gradient(self) -> None:
+        """After `backward`, writes `x_gradient`, `[C, H, W, B]`."""
+        torch.mm(self._kernels.t(), self._z, out=self._columns_2d)  # the columns themselves are not needed any more
+        self.x_gradient.zero_()
+        for target, part in self._sums:
+            target.add_(part)
+
+
+def _windows(x: Tensor, h: int, w: int, side: int = 6) -> Tensor:
+    """`[C, side, side, h, w, B]`: the pixels at each place of the windows that start at every second pixel; a view."""
+    (C, _, _, B), (c, i, j, b) = x.shape, x.stride()
+    return x.as_strided((C, side, side, h, w, B), (c, i, j, 2 * i, 2 * j, b))
+
+
+def _taps(kernels: Tensor, C: int, M: int) -> Tensor:
+    """`[2, 2, M, C, 5, 5]`: where the 5x5 kernel lies in each of the four shifted 6x6 kernels `[4 M, 36 C]`; a view."""
+    row, column = kernels.stride()
+    strides = (2 * M * row + 6 * column, M * row + column, row, 36 * column, 6 * column, column)
+    return kernels.as_strided((2, 2, M, C, 5, 5), strides)
+
+
+class _Trunk:
+    """The two convolution layers for `n` images, with their buffers."""
+
+    def __init__(self, model, shape_C_H_W, n: int, training: bool):
+        self.x = model.conv1.weight.new_zeros(*shape_C_H_W, n)
+        self.first = _ConvPool(model.conv1, self.x, training)
+        self.second = _ConvPool(model.conv2, self.first.out, training)
+        self.features_D_N = self.second.out.view(-1, n)
+        if training:
+            sizes = [p.numel() for p in (*model.conv1.parameters(), *model.conv2.parameters())]
+            self.gradient = self.x.new_empty(sum(sizes))
+            weight1, bias1, weight2, bias2 = self.gradient.split(sizes)
+            self._first_gradients = weight1.view(model.conv1.weight.shape), bias1
+            self._second_gradients = weight2.view(model.conv2.weight.shape), bias2
+
+    def forward(self, images_N_C_H_W: Tensor, training: bool = False) -> None:
+        self.x[..., : len(images_N_C_H_W)] = images_N_C_H_W.permute(1, 2, 3, 0)
+        self.first.forward(training)
+        self.second.forward(training)
+
+    def backward(self, features_gradient_D_N: Tensor) -> None:
+        self.second.backward(features_gradient_D_N, *self._second_gradients)
+        self.second.input_gradient()
+        self.first.backward(self.second.x_gradient, *self._first_gradients)
+
+
+_of_thread = threading.local()
+
+
+def features(model, images_N_C_H_W: Tensor) -> Tensor:
+    """`LeNet.features` without gradients, `[N, D]`."""
+    shape, weight = images_N_C_H_W.shape[1:], model.conv1.weight
+    if getattr(_of_thread, "key", None) != (key := (shape, weight.dtype)):
+        with torch.inference_mode(False):  # or the buffers could be used in inference mode only
+            _of_thread.key, _of_thread.trunk = key, _Trunk(model, shape, CHUNK, training=False)
+    trunk = _of_thread.trunk
+    trunk.first.conv, trunk.second.conv = model.conv1, model.conv2
+    features_D_N = weight.new_empty(len(trunk.features_D_N), len(images_N_C_H_W))
+    for start in range(0, len(images_N_C_H_W), CHUNK):
+        part = images_N_C_H_W[start : start + CHUNK]
+        trunk.forward(part)  # places that the last, short part leaves unused compute something nobody reads
+        features_D_N[:, start : start + CHUNK] = trunk.features_D_N[:, : len(part)]
+    return torch.addmm(model.fc1.bias, features_D_N.t(), model.fc1.weight.t()).relu_()
+
+
+def sgd_step(model, config) -> Callable:
+    """A function `step(images [N, C, H, W], labels [N], masks) -> mean loss` that trains `model` in place.
+
+    Masks are those of `models.draw_masks`, one for each image, or None.
+    """
+    parameters = list(model.parameters())
+    weights = nn.utils.parameters_to_vector(parameters).detach()
+    nn.utils.vector_to_parameters(weights, parameters)  # each is now a view: one vector to update
+    gradient, velocity, trunks = torch.empty_like(weights), torch.zeros_like(weights), {}
+    *_, rest = gradient.split([sum(p.numel() for p in parameters[:4]), sum(p.numel() for p in parameters[4:])])
+    sizes = [p.numel() for p in parameters[4:]]
+    layer_gradients = [g.view(p.shape) for g, p in zip(rest.split(sizes), parameters[4:])]
+    layers = [model.fc1, *model.head_layers]
+
+    @torch.no_grad()
+    def step(images_N_C_H_W, labels_N, masks):
+        n = len(labels_N)
+        parts = images_N_C_H_W.tensor_split(-(-n // PART))
+        keys = [(i, len(part)) for i, part in enumerate(parts)]
+        for key in keys:
+            if key not in trunks:
+                trunks[key] = _Trunk(model, images_N_C_H_W.shape[1:], key[1], training=True)
+        used = [trunks[key] for key in keys]
+        parallel.run([lambda t=t, x=x: t.forward(x, True) for t, x in zip(used, parts)])
+        features_D_N = torch.cat([t.features_D_N for t in used], 1)
+        loss, features_gradient = _head(layers, layer_gradients, features_D_N, labels_N, masks)
+        in_parts = features_gradient.split([len(part) for part in parts], 1)
+        parallel.run([lambda t=t, g=g: t.backward(g.contiguous()) for t, g in zip(used, in_parts)])
+        torch.sum(torch.stack([t.gradient for t in used]), 0, out=gradient[: len(gradient) - len(rest)])
+
+        gradient.add_(weights, alpha=config.weight_decay)
+        velocity.mul_(config.momentum).add_(gradient)
+        weights.add_(velocity, alpha=-config.lr)
+        return loss
+
+    return step
+
+
+def _head(layers, gradients, features_D_N: Tensor, labels_N: Tensor, masks) -> tuple[Tensor, Tensor]:
+    """The mean loss of the fully connected layers and its gradient by their input; writes that by their parameters."""
+    inputs, masks_D_N = [features_D_N], [None, *(mask.t() for mask in masks or ())]
+    for i, layer in enumerate(layers):
+        out = torch.addmm(layer.bias[:, None], layer.weight, inputs[i])
+        if i + 1 < len(layers):
+            out.relu_()
+            inputs.append(out * masks_D_N[i + 1] if masks else out)
+    log_probs_C_N = out.log_softmax(0)
+    loss = -log_probs_C_N.gather(0, labels_N[None]).mean()
+    g = log_probs_C_N.exp_()
+    g.scatter_add_(0, labels_N[None], g.new_full((1, len(labels_N)), -1.0)).div_(len(labels_N))
+    for i in reversed(range(len(layers))):
+        torch.mm(g, inputs[i].t(), out=gradients[2 * i])
+        torch.sum(g, 1, out=gradients[2 * i + 1])
+        g = layers[i].weight.t() @ g
+        if i:  # dropout's mask is positive where it is not 0, so a positive input has passed both it and ReLU
+            g = _relu_gradient(g.mul_(masks_D_N[i]) if masks else g, inputs[i], 0, grad_input=g)
+    return loss, g

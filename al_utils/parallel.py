@@ -1,0 +1,74 @@
+"""More cores, the same bits: jobs that do not touch each other, each computed with a single thread.
+
+PyTorch's own threads cut one sum into as many pieces as there are threads, so the result depends on their number. Here
+the pieces are fixed, and the threads only share them out.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+
+import torch
+
+_helpers: list["_Helper"] = []  # the threads at work beside the calling one
+
+
+class _Helper:
+    def __init__(self):
+        self.jobs, self.results = SimpleQueue(), SimpleQueue()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self):
+        torch.set_num_threads(1)
+        torch.set_grad_enabled(False)  # a setting of each thread
+        while (jobs := self.jobs.get()) is not None:
+            try:
+                self.results.put(([job() for job in jobs], None))
+            except BaseException as error:
+                self.results.put((None, error))
+
+    def stop(self):
+        self.jobs.put(None)
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def threads(n: int):
+    """Let `run` use `n` threads; PyTorch itself is to be held to one, see `machine.fixed_threads`."""
+    before = list(_helpers)
+    _helpers[:] = [_Helper() for _ in range(n - 1)]
+    try:
+        yield
+    finally:
+        for helper in _helpers:
+            helper.stop()
+        _helpers[:] = before
+
+
+def n_threads() -> int:
+    """How many jobs `run` computes at the same time."""
+    return 1 + len(_helpers)
+
+
+def run(jobs: Sequence[Callable]) -> list:
+    """What the jobs return, in their order. They must write to nothing that another one uses, and take no gradients."""
+    n = min(n_threads(), len(jobs))
+    if n < 2:
+        return [job() for job in jobs]
+    for i in range(1, n):
+        _helpers[i - 1].jobs.put(jobs[i::n])
+    results, errors = [None] * len(jobs), []
+    try:
+        results[::n] = [job() for job in jobs[::n]]
+    finally:  # nothing may still be at work when this returns
+        for i in range(1, n):
+            shares, error = _helpers[i - 1].results.get()
+            if error:
+                errors.append(error)
+            else:
+                results[i::n] = shares
+    if errors:
+        raise errors[0]
+    return results
