@@ -7,6 +7,7 @@ import numpy as np
 from .config import ROOT
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+UNLABELLED = "unlabelled"  # the folder of images whose class is not known
 MAX_PIXELS = 4096 * 4096  # of one image; a decompression bomb has more
 
 
@@ -37,12 +38,14 @@ def decode(folder: Path) -> tuple:
     """The class names, then images (uint8 `[N, C, H, W]`) and labels for training, then for the test.
 
     Reads `train/<class>/*` and `test/<class>/*`; or only `<class>/*`, of which every fifth image becomes a test image.
+    Images in `unlabelled/` are training images of class -1, for an oracle to label.
 
     Raises:
         DatasetError: fewer than two classes, different ones in train and test, images unreadable or of several sizes.
     """
     parts = [folder / "train", folder / "test"] if (folder / "train").is_dir() and (folder / "test").is_dir() else [folder]
     found = [{d.name: _files(d) for d in sorted(part.iterdir()) if d.is_dir() and _files(d)} for part in parts]
+    unlabelled = found[0].pop(UNLABELLED, []) if len(parts) == 1 else _files(folder / UNLABELLED)
     classes = sorted(found[0])
     if len(classes) < 2:
         raise DatasetError(
@@ -62,8 +65,10 @@ def decode(folder: Path) -> tuple:
                 f"{folder / short[0]} has {len(every[short[0]])} images, but at least 5 are needed to set one aside as a test."
             )
 
-    pixels = _pixels([[p for c in classes for p in part[c]] for part in found], folder)
+    paths = [[p for c in classes for p in part[c]] for part in found]
+    pixels = _pixels([paths[0] + unlabelled, paths[1]], folder)
     labels = [np.repeat(np.arange(len(classes)), [len(part[c]) for c in classes]) for part in found]
+    labels[0] = np.concatenate([labels[0], np.full(len(unlabelled), -1)])
     return classes, pixels[0], labels[0], pixels[1], labels[1]
 
 
