@@ -82,7 +82,7 @@ def _chart(p: Prediction, classes, true_class) -> str:
         f'<rect x="{widths[0]:.1f}" y="1" width="{widths[1]:.1f}" height="8" fill="{ORANGE}" stroke="{INK}"/>'
         f'<rect x="0.5" y="0.5" width="119" height="9" fill="none" stroke="{GREY}"/>'
     )
-    entropies = f"{p.total:.2f} = {p.aleatoric:.2f} + {p.epistemic:.2f} nats"
+    entropies = f"{p.total:.2f} = {p.aleatoric:.2f} + {p.epistemic:.2f}"
     return (
         f'<svg role="img" aria-label="{says}" width="120" height="{high + 10}" style="display: block; margin-top: 4px">'
         f'{"".join(parts)}</svg><div>{says}</div><svg role="img" aria-label="{entropies}" width="120" height="10" '
@@ -93,7 +93,7 @@ def _chart(p: Prediction, classes, true_class) -> str:
 LEGEND = (
     "<b>Bars</b>: mean probability of each class; the line through a bar: ± one standard deviation over the MC samples; "
     "<b>▲</b> the true class. <b>Lower bar</b>: the predictive entropy out of log C, split into aleatoric (grey, left) + "
-    "epistemic (outlined, right)."
+    "epistemic (outlined, right), in nats."
 )
 
 

@@ -24,13 +24,13 @@ def find(name: str) -> Path:
     return folder
 
 
-def _files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
 
 
 def listing(folder: Path) -> str:
     """What the decoded images depend on: a changed, added or deleted file gives another text, so another cache."""
-    stats = [(path, path.stat()) for path in _files(folder)]
+    stats = [(path, path.stat()) for path in image_files(folder)]
     return f"{folder.resolve()}\n" + "\n".join(f"{p.relative_to(folder)} {s.st_size} {s.st_mtime_ns}" for p, s in stats)
 
 
@@ -44,8 +44,8 @@ def decode(folder: Path) -> tuple:
         DatasetError: fewer than two classes, different ones in train and test, images unreadable or of several sizes.
     """
     parts = [folder / "train", folder / "test"] if (folder / "train").is_dir() and (folder / "test").is_dir() else [folder]
-    found = [{d.name: _files(d) for d in sorted(part.iterdir()) if d.is_dir() and _files(d)} for part in parts]
-    unlabelled = found[0].pop(UNLABELLED, []) if len(parts) == 1 else _files(folder / UNLABELLED)
+    found = [{d.name: image_files(d) for d in sorted(part.iterdir()) if d.is_dir() and image_files(d)} for part in parts]
+    unlabelled = found[0].pop(UNLABELLED, []) if len(parts) == 1 else image_files(folder / UNLABELLED)
     classes = sorted(found[0])
     if len(classes) < 2:
         raise DatasetError(

@@ -80,12 +80,16 @@ class Person:
     `answer` waits, so the experiment belongs in a thread beside the one that calls the others. The answers file has
     one JSON line per step (`round`, `image`, `answer`: a class, "skip", "unrecognisable" or null to take it back,
     `seconds`), so that a session that ended anyhow goes on where it was.
+
+    Args:
+        changed: called after every step, and when a round begins.
+        enough: from a round's answers to whether it may be submitted; by default when no image is left.
     """
 
     description = {"kind": "person"}
 
-    def __init__(self, path: str | Path, changed=lambda: None):
-        self.path, self._changed = Path(path), changed
+    def __init__(self, path: str | Path, changed=lambda: None, enough=None):
+        self.path, self._changed, self._enough = Path(path), changed, enough
         self.round, self._submitted, self._stopped = None, False, False
         self._wake = threading.Condition()
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +111,8 @@ class Person:
             if not self._submitted:
                 raise Stopped("stopped by the person")
         answers = self.answers(round.round)
-        return [answers[i]["answer"] if isinstance(answers[i]["answer"], int) else None for i in round.queried]
+        given = [answers[i]["answer"] if i in answers else None for i in round.queried]
+        return [answer if isinstance(answer, int) else None for answer in given]
 
     def answers(self, number: int) -> dict[int, dict]:
         """The steps of round `number` that hold, by image, in the order in which they were given."""
@@ -125,6 +130,11 @@ class Person:
         answers = self.answers(self.round.round)
         return [image for image in self.round.queried if image not in answers]
 
+    def ready(self) -> bool:
+        if self.round is None:
+            return False
+        return self._enough(self.answers(self.round.round)) if self._enough else not self.pending()
+
     def give(self, image: int, answer: int | str, seconds: float) -> None:
         """Answer `image`; another than the next pending one is passed over, so a key pressed twice labels nothing unseen."""
         with self._wake:
@@ -140,9 +150,11 @@ class Person:
         self._changed()
 
     def submit(self) -> None:
-        """Hand in the round's answers, if they are all there: from now on they stand in the ledger."""
+        """Hand in the round's answers, if they are enough: from now on they stand in the ledger."""
         with self._wake:
-            self._submitted = self.round is not None and not self.pending()
+            self._submitted = self.ready()
+            if self._submitted:
+                self.round = None
             self._wake.notify_all()
 
     def stop(self) -> None:

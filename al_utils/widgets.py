@@ -77,6 +77,7 @@ class Job:
 
     def __init__(self, name: str, work: Callable, ended: Callable = lambda error: None, wake: Callable = lambda: None):
         self._work, self._ended, self._wake, self.stopped = work, ended, wake, threading.Event()
+        self.over = False
         self._before = self.halt(name)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._last[name] = self
@@ -112,6 +113,7 @@ class Job:
         except Exception as problem:  # whatever it is, the person who pressed the button must see it
             expected = isinstance(problem, ValueError | RuntimeError | OSError)
             error = str(problem) if expected else f"{type(problem).__name__}: {problem}"
+        self.over = True
         self._ended(error)
 
 

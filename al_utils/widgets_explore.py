@@ -61,11 +61,12 @@ class Explorer(w.VBox):
         config = ExperimentConfig(strategy=strategies[0], **defaults)
         self._make_controls(config, strategies)
         self.status, self.picture, self._queries = status(), w.HTML(), {}
-        self.query_box = w.VBox()
+        self.query_box = w.VBox(layout=w.Layout(flex="1 1 320px"))
         self.progress = w.IntProgress(0, 0, 1, description="rounds", tooltip="Rounds done of all that are chosen",
                                       layout=w.Layout(width="98%"))  # fmt: skip
-        super().__init__([self.controls, w.HBox([self.run, self.stop, self.metric]), self.progress, self.status,
-                          self.picture, self.query_box])  # fmt: skip
+        beside = w.HBox([self.picture, self.query_box], layout=w.Layout(flex_flow="row wrap", grid_gap="16px"))
+        buttons = w.HBox([self.run, self.stop, self.metric])
+        super().__init__([self.controls, buttons, self.progress, self.status, beside])
         self.show([ExperimentConfig(strategy=s, **defaults) for s in strategies])
 
     def _make_controls(self, config, strategies):
