@@ -40,8 +40,8 @@ function render({ model, el }) {
     made.type = "button";
     made.title = tip;
     made.disabled = !enabled;
-    if (key) made.append(element("kbd", "", key), " ");
-    made.append(text);
+    if (key) made.append(element("kbd", "", key));
+    if (key !== text) made.append(key ? ` ${text}` : text);
     made.addEventListener("click", () => {
       desk.focus({ preventScroll: true });
       send(action);

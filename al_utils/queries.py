@@ -85,13 +85,8 @@ def _oracle(head):
 
 def read_runs(folder: str | Path) -> list[Run]:
     """The ledgers below `folder` that have a query, by name. Raises: LedgerError: a corrupted one."""
-    found = [Run(path, *read_ledger(path)) for path in sorted(Path(folder).rglob("*.jsonl")) if _is_ledger(path)]
+    found = [Run(path, *read_ledger(path)) for path in sorted(Path(folder).rglob("*.jsonl"))]
     return [run for run in found if run.asked]
-
-
-def _is_ledger(path):
-    with open(path, "rb") as file:
-        return b'"config"' in file.readline()
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Labeller(w.VBox):
 
     Args:
         config: what to run; with `classes`, its data set is a folder of images without labels.
-        path: the ledger; answers go beside it, with the ending .answers.jsonl.
+        path: the ledger; answers go beside it, with the ending .answers.
         classes: names of the classes of unlabelled images; empty: the data set has its own.
         n_start: labels of each class that unlabelled images need before the first training.
     """
@@ -92,7 +92,7 @@ class Labeller(w.VBox):
         self.config, self.path, self.n_start = config, Path(path), n_start
         self.names = sorted(classes)  # as the folder's classes will be read again
         self.setting = None if self.names else prepare(config)
-        self.rounds, self.truth, self.person, self.job, self._shown = [], [], None, None, 0
+        self.rounds, self.truth, self.person, self.job, self._asked, self._shown = [], [], None, None, None, 0
         self.desk, self.status, self.results = Desk(), status(), w.HTML()
         self.start = button("▶ Start", "Train the first network and begin; goes on where you stopped", self._start, "primary")
         self.stop = button("■ Stop", "Stop here; every answer is kept", self._stop, disabled=True)
@@ -106,7 +106,7 @@ class Labeller(w.VBox):
             say(self.status, f"{self._said()} Start goes on from there.")
         self._show_results()
 
-    def _answers(self, ending=".answers.jsonl"):
+    def _answers(self, ending=".answers"):
         return self.path.with_suffix(ending)
 
     def _said(self):
@@ -140,8 +140,6 @@ class Labeller(w.VBox):
         say(self.status, "Training the network …")
         for round in run_experiment(config, self.path, self.person):
             self.rounds.append(round)
-            self._show_results()
-            say(self.status, "Training the network on the new labels …")
         say(self.status, "All rounds are done. Comparing with the true labels …")
         self._twin(stopped)
 
@@ -157,7 +155,7 @@ class Labeller(w.VBox):
                 given = Counter(step["answer"] for step in answers.values())
                 return all(given[c] >= self.n_start for c in range(C))
 
-            self.person = Person(self._answers(".start.jsonl"), self._show_desk, enough)
+            self.person = Person(self._answers(".first-answers"), self._show_desk, enough)
             if stopped.is_set():
                 self.person.stop()
             numbers = list(range(len(self._images.files)))
@@ -200,7 +198,13 @@ class Labeller(w.VBox):
 
     def _show_results(self):
         steps = self.person.steps if self.person else []
-        self.results.value = results(self.rounds, self.truth, steps, self._classes(), "the person")
+        asked = [self.person.round] if self.person and self.person.round and self.setting else []  # trained, not yet labelled
+        self.results.value = results(self.rounds + asked, self.truth, steps, self._classes(), "the person")
+
+    def _begin(self):
+        """A round begins: its network is trained, its images wait."""
+        say(self.status, "Your turn.")
+        self._show_results()
 
     def _classes(self):
         return self.names or self.setting.dataset.classes
@@ -223,11 +227,11 @@ class Labeller(w.VBox):
                 counts = Counter(step["answer"] for step in answered.values())
                 have = ", ".join(f"{name} {counts[c]}" for c, name in enumerate(classes))
                 state["text"] = f"First labels, {self.n_start} of each class are needed. So far: {have}."
+                state["text"] += " That is enough: hand in, or go on." if person.ready() else ""
             if pending:
                 state |= dict(image=pending[0], uri=self._uri(pending[0], first_labels))
             else:
                 state["text"] = f"All {n} are answered: hand in, or undo."
-                say(self.status, "Your turn.")
             if answered:
                 last = list(answered.values())[-1]["answer"]
                 name = classes[last] if isinstance(last, int) else last
@@ -235,6 +239,9 @@ class Labeller(w.VBox):
         elif self.job and not self.job.over:
             state["text"] = "The network is learning …"
         self.desk.state = state
+        if asked is not self._asked:
+            self._asked = asked
+            self._begin() if asked else say(self.status, "The network is learning …")
 
     def _uri(self, image, first_labels):
         if first_labels:
