@@ -47,6 +47,8 @@ def cards(shown: Sequence[Card], classes: Sequence[str], size: int = 84, none: s
 def _card(card, classes, size):
     frame = f"3px dashed {ORANGE}" if card.noisy else f"1px solid {GREY}"
     badge = f'<b style="background: {ORANGE}; color: #000; padding: 0 4px; border-radius: 3px">noisy</b>' if card.noisy else ""
+    if card.prediction:  # the charts of a row at one height
+        badge = f'<div style="height: 18px">{badge}</div>'
     lines = "".join(f"<div>{html.escape(line)}</div>" for line in card.lines)
     chart = _chart(card.prediction, classes, card.true_class) if card.prediction else ""
     alt = html.escape("; ".join([*card.lines, "noisy"] if card.noisy else card.lines), quote=True)

@@ -18,7 +18,7 @@ from .widgets import Job, button, control, drawn, integer, say, status
 
 METRICS = {"test accuracy": "test_accuracy", "test accuracy, clean images": "test_accuracy_clean",
            "validation accuracy": "valid_accuracy"}  # fmt: skip
-SHOWN = 8  # images of a strategy's last queries
+SHOWN = 6  # images of a strategy's last queries
 
 
 def ledger_path(folder: str | Path, config: ExperimentConfig) -> Path:

@@ -82,7 +82,12 @@ class Inspector(w.VBox):
         self._latest = Latest("inspect", self._recompute, self._failed)
         wide = dict(width="96%")
         self.run = control(
-            w.SelectionSlider, "run", "A ledger: arrow keys or mouse", options=[(r.title, r) for r in runs], **wide
+            w.SelectionSlider,
+            "run",
+            "A ledger: arrow keys or mouse",
+            options=[(r.title, r) for r in runs],
+            readout=False,
+            **wide,
         )
         self.round = control(w.IntSlider, "round", "A round of this run", max=len(runs[0].asked) - 1, **wide)
         self.first = control(w.IntSlider, "from rank", "The first image shown, by score", min=1, step=PAGE, **wide)
@@ -93,7 +98,7 @@ class Inspector(w.VBox):
                                   layout=w.Layout(width="auto"), tooltip="Recompute what the ledger does not hold")  # fmt: skip
         self.who = control(w.Dropdown, "queried by", "Which images to show", options=["all"])
         self.what = control(w.Dropdown, "share of", "What to follow over the rounds", options=["noisy images"])
-        self.status, self.exported = status(), w.HTML()
+        self.status, self.exported, self.title = status(), w.HTML(), w.HTML(layout=w.Layout(margin="0 0 0 158px"))
         self.here, self.there = (w.HTML(layout=w.Layout(flex="1 1 420px", min_width="0")) for _ in "12")
         self.gallery, self.curve = w.HTML(), w.HTML()
         both = w.HBox([self.here, self.there], layout=w.Layout(flex_flow="row wrap", grid_gap="16px"))
@@ -103,7 +108,7 @@ class Inspector(w.VBox):
             w.VBox([self.who, self.gallery]), w.VBox([self.what, self.curve]),
         ], titles=["This round", "Who queried what", "Over all rounds"])  # fmt: skip
         save = button("Save CSV and PNG", "Write what is shown into two files", self._save)
-        super().__init__([self.run, self.round, self.first, self.views, w.HBox([save, self.exported])])
+        super().__init__([self.run, self.title, self.round, self.first, self.views, w.HBox([save, self.exported])])
         self.run.observe(lambda _: self._new_run(), "value")
         for field in (self.round, self.first, self.peer, self.predict, self.who, self.what):
             field.observe(lambda _: self._draw(), "value")
@@ -113,6 +118,7 @@ class Inspector(w.VBox):
 
     def _new_run(self):
         run, self._quiet = self.run.value, True
+        self.title.value = note(f"Run {self.runs.index(run) + 1} of {len(self.runs)}: {run.title}", bold=True)
         peers = [peer for peer in run.peers(self.runs) if peer is not run]
         kept_who, kept_what, kept_peer = self.who.value, self.what.value, self.peer.value
         self.round.max = run.asked[-1].round
@@ -224,7 +230,7 @@ class Inspector(w.VBox):
             (self.exports / f"{name}.png").write_bytes(self.figure())
         except (OSError, ValueError) as error:
             return say(self.exported, str(error), error=True)
-        say(self.exported, f"Saved {name}.csv and .png in {self.exports.name}/")
+        say(self.exported, f"Saved {name}.csv and .png in {'/'.join(self.exports.parts[-3:])}")
 
 
 def queries_table(run: Run, number: int, found: Recomputed | None) -> pd.DataFrame:

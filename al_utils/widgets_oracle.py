@@ -218,6 +218,8 @@ class Labeller(w.VBox):
         state = dict(shown=self._shown, classes=classes, keys=keys_for(classes), image=None, uri="", hint=HINT)
         state |= dict(can_undo=False, can_submit=False, submit="hand in")
         state["text"] = "Press Start: the first image appears after the first training."
+        if len(self.rounds) > self.config.n_rounds:
+            state["text"] = "All batches are labelled. Thank you."
         if asked:
             answered = person.answers(asked.round)
             state |= dict(can_undo=bool(answered), can_submit=person.ready())

@@ -210,7 +210,7 @@ def test_explore(notebook, house):
     # While it trains, the kernel answers: the metric can be changed.
     nb.field("curve of").select_option("validation accuracy")
     nb.page.get_by_alt_text("Learning curves: validation accuracy").wait_for(timeout=5_000)
-    nb.see(re.compile("BALD, round 0: the first 8 of 10"))
+    nb.see(re.compile("BALD, round 0: the first 6 of 10"))
     nb.button("■ Stop").click()
     nb.await_status("Stopped", 20)
     done = [len(rounds) for name, rounds in ledgers(folder).items() if "seed-1" in name]
@@ -266,12 +266,12 @@ def test_inspect(notebook, house):
     panel = nb.page.locator(".jp-OutputArea-output", has=nb.button("Save CSV and PNG")).last
     nb.await_status("Predictions recomputed", 30)
     panel.get_by_text("recomputed exactly").nth(1).wait_for()
-    nb.button("Save CSV and PNG").scroll_into_view_if_needed()
+    sliders = panel.get_by_role("slider")
+    sliders.nth(1).scroll_into_view_if_needed()
     nb.both_themes("round")
 
     # Sliders by keyboard: the round, then the run.
     bald = next(rounds for name, rounds in runs.items() if "bald" in name)
-    sliders = panel.get_by_role("slider")
     sliders.nth(1).focus()
     nb.page.keyboard.press("ArrowRight")
     for image in bald[2].queried:
@@ -315,6 +315,7 @@ def test_inspect(notebook, house):
     nb.page.keyboard.press("ArrowRight")
     nb.page.get_by_role("tab", name="This round").click()
     panel.get_by_text("max. entropy, round 5: 10 queries").wait_for()
+    panel.get_by_text("Run 2 of 3: MNIST-5k, LeNet, max. entropy, Gaussian noise, seed 0").wait_for()
 
 
 def test_a_slider_on_a_hundred_rounds_responds_at_once(notebook, house):
@@ -363,6 +364,7 @@ def test_be_the_oracle(notebook, house):
 
     nb.button("▶ Start").click()
     at(1)
+    desk.get_by_text("undo").scroll_into_view_if_needed()
     nb.both_themes("asking")
     desk.click(position={"x": 5, "y": 5})
     for key in ("x", "d", "d", "ArrowUp", "Shift+L"):  # cut, delete and others: commands of JupyterLab
@@ -409,6 +411,7 @@ def test_be_the_oracle(notebook, house):
     for k in range(6):
         nb.see(f"Round 2: image {k + 1} of 6.")
         desk.get_by_role("button", name="1", exact=True).click()
+    nb.see("All 6 are answered: hand in, or undo.")
     nb.page.keyboard.press("Enter")
     nb.await_status("Done.", 60)
     rounds = read_ledger(ledger)[1]
@@ -419,7 +422,7 @@ def test_be_the_oracle(notebook, house):
     assert "10 of 12 queried images" in results.text_content()
     nb.button("Compare with the true labels").click()
     nb.await_status("Done.", 60)
-    results.get_by_text("Labels", exact=True).scroll_into_view_if_needed()
+    results.get_by_text("What the errors cost").scroll_into_view_if_needed()
     nb.both_themes("done")
 
 
@@ -460,6 +463,7 @@ def test_images_of_ones_own_without_labels(notebook, house):
     nb.page.keyboard.press("Enter")
     nb.await_status("Done.", 60)
     nb.see("the true classes of these images are not known")
+    nb.page.get_by_text("the true classes of these images").scroll_into_view_if_needed()
     nb.screenshot("done")
     [rounds] = [rounds for name, rounds in ledgers(house / "reports/runs/oracle").items() if "my-images" in name]
     assert rounds[0].labels == [0, 0, 0] and rounds[0].classes == [-1] * 3
