@@ -105,17 +105,21 @@ def note(text: str, bold: bool = False) -> str:
     return f'<div style="{look}; line-height: 1.5; max-width: 64em">{html.escape(text)}</div>'
 
 
+def pixels(image_C_H_W: Tensor) -> np.ndarray:
+    """uint8 `[H, W]` or `[H, W, 3]`; floats beyond 0…1 are rescaled, each image for itself."""
+    values = np.asarray(image_C_H_W.cpu())
+    if values.dtype != np.uint8:
+        low, high = min(values.min(), 0.0), max(values.max(), 1.0)
+        values = (255 * (values - low) / (high - low)).astype(np.uint8)
+    return values[0] if len(values) == 1 else values.transpose(1, 2, 0)
+
+
 def png_pixels(image_C_H_W: Tensor) -> bytes:
-    """A small image as PNG, one pixel a pixel; floats beyond 0…1 are rescaled, each image for itself."""
+    """A small image as PNG, one pixel a pixel."""
     from PIL import Image
 
-    pixels = np.asarray(image_C_H_W.cpu())
-    if pixels.dtype != np.uint8:
-        low, high = min(pixels.min(), 0.0), max(pixels.max(), 1.0)
-        pixels = (255 * (pixels - low) / (high - low)).astype(np.uint8)
-    pixels = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "png")
+    Image.fromarray(pixels(image_C_H_W)).save(file, "png")
     return file.getvalue()
 
 

@@ -4,9 +4,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .cards import Card
+from .cards import BLUE, ORANGE, Card, pixels
 from .ledger import Round
-from .plots import image_grid, strategy_style, styled
+from .plots import strategy_style, styled
 from .published import label
 
 
@@ -30,17 +30,42 @@ def shares(table: pd.DataFrame, what: str) -> Figure:
     return figure
 
 
+@styled
 def image_cards(shown: list[Card], classes: list[str], columns: int = 10) -> Figure:
-    """The cards of the page as a figure, for export: images with their lines and predictions."""
+    """The cards of the page as a figure, for export: images with their lines, predictions below."""
+    charts = any(card.prediction for card in shown)
+    columns = max(1, min(columns, len(shown)))
+    rows = -(-max(len(shown), 1) // columns)
+    figure = Figure(figsize=(1.35 * columns, rows * (2.9 if charts else 2.0)))
+    ratios = [1.0, 0.5] * rows if charts else None
+    grid = figure.subplots(rows * (1 + charts), columns, squeeze=False, height_ratios=ratios)
+    for ax in grid.flat:
+        ax.axis("off")
+    for k, card in enumerate(shown):
+        ax = grid[(1 + charts) * (k // columns), k % columns]
+        ax.imshow(pixels(card.image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        lines = [*card.lines, "noisy" if card.noisy else ""]
+        ax.set_title(_plain("\n".join(lines)), fontsize=7.5, pad=2)
+        if card.prediction:
+            _prediction(grid[2 * (k // columns) + 1, k % columns], card, classes)
+    return figure
 
-    def title(card):
-        lines = [*card.lines, *(["noisy"] if card.noisy else [])]
-        if p := card.prediction:
-            best = max(range(len(p.mean)), key=lambda c: p.mean[c])
-            lines += [f"says {classes[best]}: {p.mean[best]:.0%}", f"{p.total:.2f} = {p.aleatoric:.2f} + {p.epistemic:.2f}"]
-        return "\n".join(lines).replace("$", r"\$")  # a dollar would start a formula
 
-    return image_grid([card.image.cpu().numpy() for card in shown], [title(card) for card in shown], columns, size=1.25)
+def _prediction(ax, card, classes):
+    p = card.prediction
+    ax.axis("on")
+    ax.bar(range(len(p.mean)), p.mean, color=BLUE, yerr=p.spread, ecolor=ORANGE, error_kw={"lw": 1.2})
+    ax.set_ylim(0, 1)
+    ax.set_yticks([])
+    ax.set_xticks([card.true_class] if card.true_class >= 0 else [], ["▲"] if card.true_class >= 0 else [])
+    ax.tick_params(length=0)
+    best = max(range(len(p.mean)), key=lambda c: p.mean[c])
+    entropies = f"{p.total:.2f} = {p.aleatoric:.2f} + {p.epistemic:.2f}"
+    ax.set_xlabel(_plain(f"says {classes[best]}: {p.mean[best]:.0%}\n{entropies}"), fontsize=7.5)
+
+
+def _plain(text):
+    return text.replace("$", r"\$")  # a dollar would start a formula
 
 
 @styled
