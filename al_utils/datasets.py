@@ -25,7 +25,7 @@ TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CI
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set in memory: images uint8 `[N, C, H, W]`, labels int64 `[N]`.
+    """A data set in memory: images uint8 `[N, C, H, W]`, labels int64 `[N]`, -1 where the class is unknown.
 
     `mean` and `std` hold one number a channel, of the training pixels scaled to [0, 1]; `checksum` is of all arrays.
     """
@@ -177,7 +177,7 @@ def check_fits(config: ExperimentConfig, dataset: Dataset) -> None:
             f"n_valid={config.n_valid} validation images are more than the {n:,} training images of {dataset.label}. "
             "Lower n_rounds, n_query, n_initial or n_valid."
         )
-    smallest = int(torch.bincount(dataset.train_labels, minlength=n_classes).min())
+    smallest = int(torch.bincount(dataset.train_labels[dataset.train_labels >= 0], minlength=n_classes).min())
     needed = -(-config.n_initial // n_classes) - (-config.n_valid // n_classes)
     if needed > smallest:
         raise ValueError(
@@ -208,4 +208,5 @@ def split(labels_N: Tensor, n_initial: int, n_valid: int, seed: int) -> Split:
         return torch.cat(drawn).sort().values
 
     initial, valid = draw(n_initial), draw(n_valid)
-    return Split(initial, valid, torch.cat(by_class).sort().values)
+    unknown = (labels_N < 0).nonzero().flatten()
+    return Split(initial, valid, torch.cat([*by_class, unknown]).sort().values)

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from .ledger import Ledger, Round
 from .machine import Stopwatch, environment, fixed_threads
 from .models import Classifier, build_model, draw_masks
 from .noise import AddGaussianNoise, AddSaltAndPepperNoise, Images
+from .oracle import Oracle, check_answers
 from .randomness import generator
 from .training import Diverged, evaluate, fit, predictions
 
@@ -75,7 +76,7 @@ def make_noise(config: ExperimentConfig, mean_C: Tensor, std_C: Tensor, generato
     return None
 
 
-def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None) -> Iterator[Round]:
+def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, oracle: Oracle | None = None) -> Iterator[Round]:
     """Yield the rounds of a run, one at a time, as they end; with a `ledger`, those it holds first, unchanged.
 
     A killed run that is started again goes on after its last whole round, with the result of an undisturbed one. Each
@@ -83,30 +84,57 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None) -
 
     Args:
         ledger: path of the run's ledger; None keeps none.
+        oracle: who labels the queries; None takes the true classes.
 
     Raises:
-        ValueError: see `prepare`. LedgerError: see `Ledger`. training.Diverged: the loss is not finite.
+        ValueError: see `prepare`; images without a label and no oracle; an answer that is no class.
+        LedgerError: see `Ledger`. training.Diverged: the loss is not finite.
     """
     setting = prepare(config)
+    if oracle is None and (unknown := int((setting.dataset.train_labels < 0).sum())):
+        raise ValueError(
+            f"{unknown:,} images of {setting.dataset.label} have no label, so an oracle must answer: "
+            "label them in notebooks/04_be_the_oracle.ipynb, or give run_experiment an oracle."
+        )
     with contextlib.ExitStack() as stack:
-        book = stack.enter_context(Ledger(ledger, header(setting))) if ledger else None
+        book = stack.enter_context(Ledger(ledger, header(setting, oracle))) if ledger else None
         done = list(book.rounds) if book else []
         yield from done
         if book and book.stopped:
             raise Diverged(book.stopped)
-        labelled = torch.cat([setting.split.initial, torch.tensor([i for r in done for i in r.queried], dtype=torch.long)])
         for number in range(len(done), config.n_rounds + 1):
+            now, labelled = after(setting, done)
             try:
                 with fixed_threads():
-                    round = run_round(setting, number, labelled)
+                    round = run_round(now, number, labelled)
             except Diverged as reason:
                 if book:
                     book.stop(f"round {number}: {reason}")
                 raise
+            if oracle and round.queried:
+                round = replace(round, labels=oracle.answer(round, config.seed))
+                check_answers(round.labels, round, len(setting.dataset.classes))
             if book:
                 book.append(round)
-            labelled = torch.cat([labelled, torch.tensor(round.queried, dtype=torch.long)])
+            done.append(round)
             yield round
+
+
+def after(setting: Setting, rounds: list[Round]) -> tuple[Setting, Tensor]:
+    """What the next round starts from: the setting with the answered labels in it, and the images labelled so far.
+
+    An image that the oracle gave no label is in neither the pool nor the labelled images, as indices into the training
+    images.
+    """
+    queried = [i for r in rounds for i in r.queried]
+    answers = [a for r in rounds for a in (r.classes if r.labels is None else r.labels)]
+    labelled = [i for i, answer in zip(queried, answers) if answer is not None]
+    if any(r.labels is not None for r in rounds):
+        labels, given = setting.train_labels.clone(), [a for a in answers if a is not None]
+        labels[labelled] = torch.tensor(given, dtype=labels.dtype, device=labels.device)
+        pool = setting.split.pool[~torch.isin(setting.split.pool, torch.tensor(queried))]
+        setting = replace(setting, train_labels=labels, split=replace(setting.split, pool=pool))
+    return setting, torch.cat([setting.split.initial, torch.tensor(labelled, dtype=torch.long)])
 
 
 def run_round(setting: Setting, number: int, labelled: Tensor) -> Round:
@@ -220,12 +248,14 @@ def posterior_predictions(setting: Setting, number: int, model: Classifier, inde
         yield log_probs_K_n_C
 
 
-def header(setting: Setting) -> dict:
+def header(setting: Setting, oracle: Oracle | None = None) -> dict:
     """A ledger's first line: what fixes the result (configuration, data, initial labels) and where it was computed."""
     d = setting.dataset
+    labelled_by = {"oracle": oracle.description} if oracle else {}
     return {
         "config": setting.config.to_dict(),
         "data": {"name": d.name, "label": d.label, "checksum": d.checksum, "classes": d.classes},
         "initial": setting.split.initial.tolist(),
         "environment": environment(setting.config.device),
+        **labelled_by,
     }

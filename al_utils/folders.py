@@ -9,6 +9,7 @@ from .config import ROOT
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 MODES = {"1": "L", "L": "L", "LA": "L"} | dict.fromkeys(("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"), "RGB")
+UNLABELLED = "unlabelled"  # the folder of images whose class is not known
 MAX_PIXELS = 4096 * 4096  # of one image; a decompression bomb has more
 
 
@@ -25,7 +26,7 @@ def find(name: str) -> Path:
     return folder
 
 
-def _files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """The images below a folder; a part of it that cannot be read is an error: its images would silently be missing."""
 
     def refuse(error):
@@ -42,7 +43,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _by_class(folder: Path) -> dict[str, list[Path]]:
     """The images of each class; folders that systems make (.ipynb_checkpoints, __MACOSX) are none."""
-    found = {d.name: _files(d) for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith((".", "__"))}
+    found = {d.name: image_files(d) for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith((".", "__"))}
     for name, files in found.items():
         if not files:
             raise DatasetError(
@@ -53,7 +54,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
 
 def listing(folder: Path) -> str:
     """What the decoded images depend on: a changed, added or deleted file gives another text, so another cache."""
-    stats = [(path, path.stat()) for path in _files(folder)]
+    stats = [(path, path.stat()) for path in image_files(folder)]
     return f"{folder.resolve()}\n" + "\n".join(f"{p.relative_to(folder)} {s.st_size} {s.st_mtime_ns}" for p, s in stats)
 
 
@@ -61,6 +62,7 @@ def decode(folder: Path) -> tuple:
     """The class names, then images (uint8 `[N, C, H, W]`) and labels for training, then for the test.
 
     Reads `train/<class>/*` and `test/<class>/*`; or only `<class>/*`, of which every fifth image becomes a test image.
+    Images in `unlabelled/` are training images of class -1, for an oracle to label.
 
     Raises:
         DatasetError: fewer than two classes, different ones in train and test, images unreadable or of several sizes.
@@ -70,6 +72,7 @@ def decode(folder: Path) -> tuple:
         raise DatasetError(f"{folder} has {parts[0].name}/ alone. Give it train/<class>/ and test/<class>/, or only <class>/.")
     parts = parts or [folder]
     found = [_by_class(part) for part in parts]
+    unlabelled = found[0].pop(UNLABELLED, []) if len(parts) == 1 else _unlabelled(folder)
     classes = sorted(found[0])
     if len(classes) < 2:
         raise DatasetError(
@@ -89,9 +92,15 @@ def decode(folder: Path) -> tuple:
                 f"{folder / short[0]} has {len(every[short[0]])} images, but at least 5 are needed to set one aside as a test."
             )
 
-    pixels = _pixels([[p for c in classes for p in part[c]] for part in found], folder)
+    paths = [[p for c in classes for p in part[c]] for part in found]
+    pixels = _pixels([paths[0] + unlabelled, paths[1]], folder)
     labels = [np.repeat(np.arange(len(classes)), [len(part[c]) for c in classes]) for part in found]
+    labels[0] = np.concatenate([labels[0], np.full(len(unlabelled), -1)])
     return classes, pixels[0], labels[0], pixels[1], labels[1]
+
+
+def _unlabelled(folder: Path) -> list[Path]:
+    return image_files(folder / UNLABELLED) if (folder / UNLABELLED).is_dir() else []
 
 
 def _pixels(parts: list[list[Path]], folder: Path) -> list[np.ndarray]:

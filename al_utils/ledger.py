@@ -24,7 +24,8 @@ class Round:
     `queried` are indices into the data set's training images, in the order of the acquisition function (best first);
     `scores` (in the units of the acquisition function), `classes` (true classes) and `noisy` (whether the image
     carries noise) are aligned with it. The last round queries nothing. `seconds` maps fit, evaluate, predict and
-    acquire to wall-clock time.
+    acquire to wall-clock time. `labels` is what an oracle answered (None: no label), where one was given; without one
+    the true classes are the labels.
     """
 
     round: int
@@ -35,6 +36,7 @@ class Round:
     classes: list[int] = field(default_factory=list)
     noisy: list[bool] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    labels: list[int | None] | None = None
 
     def __str__(self):
         m, s = self.metrics, sum(self.seconds.values())
@@ -79,7 +81,10 @@ class Ledger:
             raise
 
     def append(self, round: Round) -> None:
-        self._write(asdict(round))
+        record = asdict(round)
+        if round.labels is None:
+            del record["labels"]
+        self._write(record)
         self.rounds.append(round)
 
     def stop(self, reason: str) -> None:
@@ -144,6 +149,14 @@ def check_header(path, found: dict, expected: dict) -> None:
                     f"{path} was made with {key}={found[part].get(key)!r}, not {key}={value!r}. "
                     "Use another path, or delete the file to run it again."
                 )
+    if found.get("oracle") != expected.get("oracle"):
+        raise LedgerError(
+            f"{path} was labelled by {_oracle(found)}, not {_oracle(expected)}. Use another path, or delete the file."
+        )
+
+
+def _oracle(header: dict) -> str:
+    return f"an oracle of {header['oracle']}" if header.get("oracle") else "the true classes"
 
 
 def is_complete(rounds: list[Round], config) -> bool:
@@ -165,9 +178,13 @@ def read_ledgers(folder: str | Path):
     rows = []
     for path in paths:
         header, rounds = read_ledger(path)
-        for r in rounds:
-            row = asdict(r)
-            metrics, seconds = row.pop("metrics"), row.pop("seconds")
-            timing = {f"{part}_s": value for part, value in seconds.items()}
-            rows.append({"run": path.stem} | header["config"] | row | metrics | timing)
+        rows += [tidy(path.stem, header["config"], r) for r in rounds]
     return pd.DataFrame(rows)
+
+
+def tidy(run: str, config: dict, round: Round) -> dict:
+    """One row of `read_ledgers`."""
+    row = asdict(round)
+    metrics, seconds = row.pop("metrics"), row.pop("seconds")
+    timing = {f"{part}_s": value for part, value in seconds.items()}
+    return {"run": run} | config | row | metrics | timing

@@ -35,7 +35,7 @@ from al_utils.experiment import header, prepare, run_experiment
 from al_utils.grid import load_sweep
 from al_utils.jobs import ROOT
 from al_utils.ledger import Ledger, LedgerError, read_ledger
-from al_utils.report import read_runs
+from al_utils.studies import read_runs
 from al_utils.training import Diverged
 
 NAME = "mnist5k__lenet__random__none__seed-"

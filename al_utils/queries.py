@@ -1,0 +1,200 @@
+"""What a ledger's queries say: recomputed predictions, who queried what, and shares over the rounds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import torch
+from scipy import stats
+from torch import Tensor
+
+from . import acquisition
+from .cards import Prediction
+from .config import ExperimentConfig, dataset_label
+from .experiment import (
+    Setting,
+    after,
+    fixed_threads,
+    header,
+    measure,
+    posterior_predictions,
+    prepare,
+    query,
+    train_model,
+    unlabelled,
+)
+from .ledger import Round, check_header, read_ledger
+from .published import label
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A ledger: its path, configuration (as a dictionary; the machine may lack its device), header and rounds."""
+
+    path: Path
+    header: dict
+    rounds: list[Round]
+
+    @property
+    def config(self) -> dict:
+        return self.header["config"]
+
+    @property
+    def strategy(self) -> str:
+        return label(self.config["strategy"])
+
+    @property
+    def classes(self) -> list[str]:
+        return self.header["data"]["classes"]
+
+    @property
+    def title(self) -> str:
+        c = self.config
+        parts = [dataset_label(c["dataset"]), label(c["model"]), label(c["strategy"]), label(c["noise"]), f"seed {c['seed']}"]
+        return ", ".join(parts) + (f", labelled by {by}" if (by := self.header.get("oracle", {}).get("kind")) else "")
+
+    @property
+    def asked(self) -> list[Round]:
+        """The rounds that queried something."""
+        return [r for r in self.rounds if r.queried]
+
+    @cached_property
+    def setting(self) -> Setting:
+        """Images, split and noise. Raises: DatasetError; LedgerError if the data have changed."""
+        here = self.config if self.config["device"] == "cpu" else self.config | {"device": ""}  # its GPU may be elsewhere
+        made = prepare(ExperimentConfig.from_dict(here))
+        expected = header(made)
+        check_header(self.path, self.header, self.header | {"config": expected["config"] | {"device": self.config["device"]},
+                                                            "data": expected["data"]})  # fmt: skip
+        return made
+
+    def peers(self, runs: list["Run"]) -> list["Run"]:
+        """Those of `runs` that differ in the strategy alone, this one included: they had the same choice."""
+
+        def but_strategy(run):
+            return {**run.config, "strategy": "", "device": ""}, run.header["data"]["checksum"], _oracle(run.header)
+
+        return [run for run in runs if but_strategy(run) == but_strategy(self)]
+
+
+def _oracle(head):
+    return {"oracle": head["oracle"]} if "oracle" in head else {}
+
+
+def read_runs(folder: str | Path) -> list[Run]:
+    """The ledgers below `folder` that have a query, by name. Raises: LedgerError: a corrupted one."""
+    found = [Run(path, *read_ledger(path)) for path in sorted(Path(folder).rglob("*.jsonl"))]
+    return [run for run in found if run.asked]
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """What a round's network said of the images that it queried, and how exactly the ledger was met."""
+
+    predictions: list[Prediction]
+    same_queries: bool
+    largest_difference: float  # between the recomputed and the kept scores
+
+    def __str__(self):
+        if self.same_queries and self.largest_difference == 0:
+            return "recomputed exactly: the same queries and scores as in the ledger, to the last bit"
+        if self.same_queries:
+            return (f"recomputed: the same queries, scores within {self.largest_difference:.1g} of the ledger's "
+                    "(another processor or version rounds differently)")  # fmt: skip
+        return "recomputed, but other images would be queried here: another processor or version rounds differently"
+
+
+def recompute(run: Run, number: int) -> Recomputed:
+    """Train the network of round `number` again, on the labels that the ledger had by then, and let it predict.
+
+    All of the pool is predicted, in the same chunks as then, so that the scores can be compared to the last bit.
+    """
+    now, labelled = after(run.setting, run.rounds[:number])
+    kept = run.rounds[number]
+    with fixed_threads():
+        model, _ = train_model(now, number, labelled)
+        queried, scores = query(now, number, model, labelled)
+        pool = unlabelled(now, labelled)
+        row_of = {image: row for row, image in enumerate(pool.tolist())}
+        rows, found, start = torch.tensor([row_of[i] for i in kept.queried]), {}, 0
+        for chunk_K_n_C in posterior_predictions(now, number, model, pool):
+            here = (rows >= start) & (rows < start + chunk_K_n_C.shape[1])
+            for position in here.nonzero().flatten().tolist():
+                found[position] = chunk_K_n_C[:, rows[position] - start].cpu()
+            start += chunk_K_n_C.shape[1]
+    log_probs_K_n_C = torch.stack([found[position] for position in range(len(rows))], dim=1)
+    same = queried == kept.queried
+    difference = max((abs(a - b) for a, b in zip(scores, kept.scores)), default=0.0)
+    return Recomputed(predictions(log_probs_K_n_C), same, difference)
+
+
+def with_true_labels(setting: Setting, rounds: list[Round]) -> Iterator[Round]:
+    """The same queries answered by the true classes, through the same pipeline: each round's metrics with them.
+
+    A round before the first wrong or missing label is the same and not computed again.
+    """
+    for number, kept in enumerate(rounds):
+        truth = [replace(r, labels=None) for r in rounds[:number]]
+        now, labelled = after(setting, truth)
+        metrics = kept.metrics
+        if any(r.labels not in (None, r.classes) for r in rounds[:number]):
+            with fixed_threads():
+                model, train_loss = train_model(now, number, labelled)
+                metrics = {"train_loss": train_loss} | measure(now, number, model)
+        yield replace(kept, n_labels=len(labelled), labels=None, metrics=metrics)
+
+
+def predictions(log_probs_K_n_C: Tensor) -> list[Prediction]:
+    """Mean and spread of the probabilities, and the predictive entropy = aleatoric + epistemic part, per image."""
+    log_probs_K_n_C = log_probs_K_n_C.double()
+    probs_K_n_C = log_probs_K_n_C.exp()
+    total = acquisition.entropy(acquisition.mean_log_probs(log_probs_K_n_C))
+    aleatoric = acquisition.entropy(log_probs_K_n_C).mean(0)
+    columns = (probs_K_n_C.mean(0), probs_K_n_C.std(0, correction=0), total, aleatoric, total - aleatoric)
+    return [Prediction(*row) for row in zip(*(column.tolist() for column in columns))]
+
+
+def queried_by(runs: list[Run], number: int) -> pd.DataFrame:
+    """In which round each strategy queried an image, up to round `number`: a row per image, NaN where it did not."""
+    columns = {run.strategy: {i: r.round for r in run.rounds[: number + 1] for i in r.queried} for run in runs}
+    return pd.DataFrame({name: pd.Series(rounds, dtype="float64") for name, rounds in columns.items()}).sort_index()
+
+
+def chosen_by(table: pd.DataFrame, who: str) -> list[int]:
+    """Images of `queried_by`, first queried first: of all strategies (`who="all"`), of `"several"`, or only of one named."""
+    mask, n = table.notna(), table.notna().sum(axis=1)
+    chosen = table[n == table.shape[1] if who == "all" else n > 1 if who == "several" else mask[who] & (n == 1)]
+    return chosen.min(axis=1).sort_values(kind="stable").index.tolist()
+
+
+def share_over_rounds(runs: list[Run], flags_N: Tensor) -> pd.DataFrame:
+    """Share of flagged images among all queries so far, and the central 95% of blind draws (hypergeometric).
+
+    Args:
+        flags_N: bool, one for each training image: carries noise, say, or is of one class.
+    """
+    pool = runs[0].setting.split.pool
+    n_pool, n_flagged = len(pool), int(flags_N[pool].sum())
+    rows = []
+    for run in runs:
+        n = hits = 0
+        for r in run.asked:
+            n, hits = n + len(r.queried), hits + int(flags_N[r.queried].sum())
+            low, high = (bound / n for bound in stats.hypergeom.interval(0.95, n_pool, n_flagged, n))
+            rows.append((run.config["strategy"], r.round, n, hits / n, low, high, n_flagged / n_pool))
+    return pd.DataFrame(rows, columns=["strategy", "round", "queried", "share", "low", "high", "rate"])
+
+
+def verdicts(shares: pd.DataFrame, what: str) -> list[str]:
+    """One sentence for each strategy of `share_over_rounds`: more, fewer or as by chance, at the end."""
+    lines = []
+    for strategy, part in shares.groupby("strategy", sort=False):
+        last = part.iloc[-1]
+        how = "more than chance" if last.share > last.high else "fewer than chance" if last.share < last.low else "as by chance"
+        lines.append(
+            f"{label(strategy)}: {last.share:.1%} of {last.queried:,.0f} queries {what}, {how} "
+            f"(the pool: {last.rate:.1%}; 95% of blind draws: {last.low:.1%} to {last.high:.1%})"
+        )
+    return lines

@@ -1,0 +1,79 @@
+"""A folder of images without any labels: from a person's first labels to the folder that the experiment reads."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+
+from .cards import data_uri, png_pixels
+from .folders import UNLABELLED, DatasetError, find, image_files
+from .randomness import generator
+
+
+class Unlabelled:
+    """The images below `folder:PATH` in a random order, and the names of the classes that a person tells apart.
+
+    Raises:
+        DatasetError: no folder, images of several sizes, too few of them, or names that cannot be folders.
+    """
+
+    def __init__(self, dataset: str, classes: list[str], seed: int, least: int):
+        from PIL import Image
+
+        self.classes = classes
+        bad = [name for name in classes if not name or "/" in name or name.startswith(".") or name == UNLABELLED]
+        if bad or len(set(classes)) < max(2, len(classes)):
+            raise DatasetError(
+                f"classes={', '.join(classes)!r} must be two or more different names without '/' or a dot first."
+            )
+        files = image_files(find(dataset))
+        if len(files) < least:
+            raise DatasetError(f"{dataset!r} has {len(files)} images, but at least {least} are needed.")
+        sizes = set()
+        for path in files:
+            try:
+                with Image.open(path) as image:
+                    sizes.add(image.size)
+            except OSError as error:
+                raise DatasetError(f"{path.name} cannot be used ({error}). Repair or remove it.") from None
+        if len(sizes) > 1:
+            raise DatasetError(
+                f"the images of {dataset!r} have {len(sizes)} sizes, such as {sorted(sizes)[:2]}: resize all to one."
+            )
+        self.files = [files[i] for i in torch.randperm(len(files), generator=generator(seed, "start")).tolist()]
+
+    def uri(self, number: int) -> str:
+        """An image for the page."""
+        import numpy as np
+        from PIL import Image
+
+        with Image.open(self.files[number]) as image:
+            pixels = np.array(image.convert("RGB"))
+        return data_uri(png_pixels(torch.from_numpy(pixels).permute(2, 0, 1)))
+
+
+def lay_out(images: Unlabelled, answers: dict[int, int | str], n_each: int, folder: Path) -> None:
+    """Make `folder` with links: `train/<class>` with `n_each` images, `test/<class>` with the others, `unlabelled/`.
+
+    Args:
+        answers: class of each image labelled so far, by its number; images answered otherwise are left out.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent))
+    taken = [0] * len(images.classes)
+    try:
+        for number, path in enumerate(images.files):
+            label = answers.get(number, -1)
+            if not isinstance(label, int):
+                continue
+            part = UNLABELLED
+            if label >= 0:
+                part = f"{'train' if taken[label] < n_each else 'test'}/{images.classes[label]}"
+                taken[label] += 1
+            (aside / part).mkdir(parents=True, exist_ok=True)
+            (aside / part / f"{number:06d}{path.suffix}").symlink_to(path.resolve())
+        os.replace(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

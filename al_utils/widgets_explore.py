@@ -1,0 +1,202 @@
+"""`01_explore_strategies`: choose, press Run, and watch the learning curves grow."""
+
+import threading
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import ipywidgets as w
+import pandas as pd
+
+from . import acquisition, plots
+from .cards import Card, cards, note
+from .config import CHOICES, DATASETS, PROTOCOLS, ExperimentConfig
+from .experiment import Setting, prepare, run_experiment
+from .ledger import Round, read_ledger, tidy
+from .published import label
+from .widgets import Job, button, control, drawn, integer, say, status
+
+METRICS = {"test accuracy": "test_accuracy", "test accuracy, clean images": "test_accuracy_clean",
+           "validation accuracy": "valid_accuracy"}  # fmt: skip
+SHOWN = 6  # images of a strategy's last queries
+
+
+def ledger_path(folder: str | Path, config: ExperimentConfig) -> Path:
+    """Where the run of a configuration is kept: the same choices find it again."""
+    return Path(folder) / f"{config.name}__{config.digest}.jsonl"
+
+
+def curves(runs: dict[ExperimentConfig, list[Round]], metric: str = "test_accuracy"):
+    """The learning curves so far, on an axis as long as the whole run."""
+    rows = [tidy(config.name, config.to_dict(), round) for config, rounds in runs.items() for round in rounds]
+    figure = plots.learning_curves(pd.DataFrame(rows), metric)
+    ends = [n for config in runs for n in (config.n_labels[0], config.n_labels[-1])]
+    margin = 0.03 * (max(ends) - min(ends)) or 1
+    figure.axes[0].set_xlim(min(ends) - margin, max(ends) + margin)
+    return figure
+
+
+def last_queries(setting: Setting, config: ExperimentConfig, rounds: list[Round]) -> str:
+    """The best-scored images of the last round that queried any, as HTML."""
+    name = label(config.strategy)
+    asked = [r for r in rounds if r.queried]
+    if not asked:
+        return note(f"{name}: nothing queried yet", bold=True)
+    last, classes = asked[-1], setting.dataset.classes
+    shown = [
+        Card(setting.train[[i]][0], [f"class {classes[c]}", f"score {s:.3f}"], noisy)
+        for i, c, s, noisy in list(zip(last.queried, last.classes, last.scores, last.noisy))[:SHOWN]
+    ]
+    head = f"{name}, round {last.round}: the first {len(shown)} of {len(last.queried)} queried images"
+    return note(head, bold=True) + cards(shown, classes, size=64)
+
+
+class Explorer(w.VBox):
+    """Controls, learning curves and last queries; `defaults` are fields of `ExperimentConfig` and `strategies`."""
+
+    def __init__(self, folder: str | Path, strategies: list[str], **defaults):
+        Job.halt("explore")
+        self.folder, self.runs, self._setting, self.job = Path(folder), {}, None, None
+        self._lock, self._drawn_at = threading.RLock(), 0.0
+        config = ExperimentConfig(strategy=strategies[0], **defaults)
+        self._make_controls(config, strategies)
+        self.status, self.picture, self._queries = status(), w.HTML(), {}
+        self.query_box = w.VBox(layout=w.Layout(flex="1 1 320px"))
+        self.progress = w.IntProgress(0, 0, 1, description="rounds", tooltip="Rounds done of all that are chosen",
+                                      layout=w.Layout(width="98%"))  # fmt: skip
+        beside = w.HBox([self.picture, self.query_box], layout=w.Layout(flex_flow="row wrap", grid_gap="16px"))
+        buttons = w.HBox([self.run, self.stop, self.metric])
+        super().__init__([self.controls, buttons, self.progress, self.status, beside])
+        self.show([ExperimentConfig(strategy=s, **defaults) for s in strategies])
+
+    def _make_controls(self, config, strategies):
+        def choice(name, tooltip, options):
+            return control(w.Dropdown, name.replace("_", " "), tooltip, value=getattr(config, name), options=options)
+
+        named = {name: [(label(v), v) for v in CHOICES[name]] for name in ("model", "noise")}
+        self.fields = {
+            "dataset": control(w.Combobox, "data set", "A known name, or folder:PATH for your own images",
+                               value=config.dataset, options=DATASETS, ensure_option=False),
+            "model": choice("model", "The network that is trained from scratch each round", named["model"]),
+            "noise": choice("noise", "Noise on a share of the images", named["noise"]),
+            "protocol": choice("protocol", "How to train: the paper's recipe, or one under which both networks learn",
+                               list(PROTOCOLS)),
+            "n_initial": integer("initial labels", config.n_initial, "Labels before the first query", 1),
+            "n_query": integer("queries a round", config.n_query, "Labels bought each round", 1),
+            "n_rounds": integer("rounds", config.n_rounds, "Rounds of queries", 1),
+            "epochs": integer("epochs", config.epochs, "Epochs of training each round", 1),
+            "n_valid": integer("validation images", config.n_valid, "Labelled images set aside", 1),
+            "seed": integer("seed", config.seed, "Of the split, the noise, the initialisation and the batches"),
+        }  # fmt: skip
+        self.strategies = {
+            name: w.Checkbox(name in strategies, description=label(name), indent=False, layout=w.Layout(width="auto"),
+                             tooltip=f"Compare {label(name)}") for name in acquisition.names()
+        }  # fmt: skip
+        self.metric = control(w.Dropdown, "curve of", "What the curves show", options=METRICS, width="380px")
+        self.metric.observe(lambda _: self._draw(), "value")
+        self.run = button("▶ Run", "Train and query; goes on where these runs stopped", self._start, "primary")
+        self.stop = button("■ Stop", "Stop at the end of the round; what is done is kept", self._stop, disabled=True)
+        chosen, gaps = list(self.fields.values()), w.Layout(flex_flow="row wrap", grid_gap="16px")
+        self.controls = w.VBox([
+            w.HBox([w.HTML("<b>Strategies</b>"), *self.strategies.values()], layout=gaps),
+            w.HBox([w.VBox(chosen[:4]), w.VBox(chosen[4:7]), w.VBox(chosen[7:])], layout=w.Layout(flex_flow="row wrap")),
+        ])  # fmt: skip
+
+    def configs(self) -> list[ExperimentConfig]:
+        """One configuration for each chosen strategy. Raises: ValueError."""
+        chosen = [name for name, box in self.strategies.items() if box.value]
+        if not chosen:
+            raise ValueError("No strategy is chosen: tick at least one.")
+        values = {name: field.value for name, field in self.fields.items()}
+        return [ExperimentConfig(strategy=name, **values) for name in chosen]
+
+    def show(self, configs: list[ExperimentConfig]) -> None:
+        """Show what the ledgers hold of these runs, without training."""
+        self._begin(configs)
+        for config in configs:
+            path = ledger_path(self.folder, config)
+            self.runs[config] = read_ledger(path)[1] if path.exists() else []
+        for config in [c for c in configs if self.runs[c]]:
+            self._query_cards(config)
+        self._draw()
+        n = sum(len(rounds) for rounds in self.runs.values())
+        say(self.status, f"{n} rounds are done; Run goes on from there." if n else "Press Run.")
+
+    def _begin(self, configs):
+        with self._lock:
+            self.runs = {config: [] for config in configs}
+            self._setting, self._drawn_at = None, 0.0
+            self._queries = {config: w.HTML() for config in configs}
+            self.query_box.children = tuple(self._queries.values())
+            self.progress.max = sum(config.n_rounds + 1 for config in configs)
+            self._draw()
+
+    def _start(self):
+        try:
+            configs = self.configs()
+        except (ValueError, TypeError) as error:
+            say(self.status, str(error), error=True)
+            return
+        self._busy(True)
+        say(self.status, "Loading the data …")
+        self._begin(configs)
+        self.job = Job("explore", self._work, self._ended)
+
+    def _stop(self):
+        self.stop.disabled = True
+        say(self.status, "Stopping at the end of this round …")
+        self.job.stop()
+
+    def _busy(self, busy):
+        for field in (*self.fields.values(), *self.strategies.values(), self.run):
+            field.disabled = busy
+        self.stop.disabled = not busy
+
+    def _work(self, stopped):
+        with ExitStack() as stack:  # closes the ledgers
+            paths = {config: ledger_path(self.folder, config) for config in self.runs}
+            going = {c: stack.enter_context(closing(run_experiment(c, path))) for c, path in paths.items()}
+            while going and not stopped.is_set():
+                for config, run in list(going.items()):
+                    if stopped.is_set():
+                        break
+                    round = next(run, None)
+                    if round is None:
+                        going.pop(config)
+                    else:
+                        self._add(config, round)
+
+    def _add(self, config, round):
+        with self._lock:
+            self.runs[config].append(round)
+        said = "" if self.job and self.job.stopped.is_set() else f"{label(config.strategy)}: {round}"
+        if said:
+            say(self.status, said)
+        self._query_cards(config)
+        if time.monotonic() - self._drawn_at > 0.5:  # rounds read from a ledger come by the hundred a second
+            self._draw()
+
+    def _query_cards(self, config):
+        if self._setting is None:
+            self._setting = prepare(config)  # the strategies share it
+        self._queries[config].value = last_queries(self._setting, config, self.runs[config])
+
+    def _draw(self):
+        with self._lock:
+            runs = {config: list(rounds) for config, rounds in self.runs.items() if rounds}
+        done = sum(len(rounds) for rounds in runs.values())
+        self.progress.value = done
+        self.progress.description = f"{done} of {self.progress.max}"
+        if runs:
+            self.picture.value = drawn(curves, runs, self.metric.value, alt=f"Learning curves: {self.metric.label}")
+        else:
+            self.picture.value = note("The learning curves appear here after the first round.")
+        self._drawn_at = time.monotonic()
+
+    def _ended(self, error):
+        self._draw()
+        self._busy(False)
+        if error:
+            return say(self.status, error, error=True)
+        done = all(len(rounds) == config.n_rounds + 1 for config, rounds in self.runs.items())
+        say(self.status, "Done." if done else "Stopped. What is done is kept; Run goes on from there.")
