@@ -39,7 +39,7 @@ def test_resnet_is_torchvisions_in_values_and_gradients(shape):
     theirs.conv1, theirs.fc = nn.Conv2d(shape[0], 64, 7, stride=2, padding=3, bias=False), nn.Linear(512, 10)
     # The same draw: torchvision's layers in the same order, the classifier last in both.
     initialise(theirs, generator(0, "initialisation"))
-    x, y = torch.randn(8, *shape), torch.arange(8)
+    x, y = torch.randn(8, *shape, generator=generator(0, "images")), torch.arange(8)
     for net in (ours, theirs):
         net.train()
     ours_out, theirs_out = ours(x), theirs(x)
