@@ -11,15 +11,13 @@ import pytest
 import torch
 from conftest import tiny
 
-from al_utils import Ledger, Round, cards, plots_queries, queries, read_ledger
-from al_utils import widgets_explore as explore
-from al_utils import widgets_inspect as inspect
-from al_utils import widgets_oracle as oracle
+from al_utils import Ledger, Round, read_ledger
 from al_utils.experiment import header, prepare, run_experiment
 from al_utils.folders import DatasetError
 from al_utils.oracle import NoisyOracle
-from al_utils.unlabelled import Unlabelled, lay_out
-from al_utils.widgets import Job, Latest, png
+from al_utils.widgets import Job, Latest, cards, explore, inspect, plots_queries, png, queries
+from al_utils.widgets import desk as oracle
+from al_utils.widgets.unlabelled import Unlabelled, lay_out
 
 FIELDS = dict(protocol="tuned", n_initial=20, n_query=5, n_rounds=2, n_valid=20, epochs=3)
 
@@ -203,13 +201,13 @@ def test_a_slider_on_a_hundred_rounds_takes_less_than_03_seconds(tmp_path):
                 )
     runs = queries.read_runs(tmp_path)
     panel = inspect.Inspector(runs, tmp_path, recompute=False)
-    spent = []
+    spent = []  # of the processor, because other work on the machine says nothing about the widget
     for view in (0, 1, 2):
         panel.views.selected_index = view
         for number in range(0, 100, 9):
-            start = time.perf_counter()
+            start = time.process_time()
             panel.round.value = number
-            spent.append(time.perf_counter() - start)
+            spent.append(time.process_time() - start)
     assert sorted(spent)[len(spent) * 9 // 10] < 0.3, spent
 
 

@@ -4,10 +4,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..ledger import Round
+from ..plots import strategy_style, styled
+from ..published import label
 from .cards import BLUE, ORANGE, Card, pixels
-from .ledger import Round
-from .plots import strategy_style, styled
-from .published import label
 
 
 @styled

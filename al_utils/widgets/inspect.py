@@ -6,11 +6,10 @@ from pathlib import Path
 import ipywidgets as w
 import pandas as pd
 
-from . import plots_queries
+from ..ledger import Round
+from . import Latest, button, control, drawn, plots_queries, png, say, status
 from .cards import LEGEND, Card, cards, note
-from .ledger import Round
 from .queries import Recomputed, Run, chosen_by, queried_by, recompute, share_over_rounds, verdicts
-from .widgets import Latest, button, control, drawn, png, say, status
 
 PAGE = 10  # images shown at once
 MANY = 30  # images in a gallery

@@ -8,13 +8,13 @@ from pathlib import Path
 import ipywidgets as w
 import pandas as pd
 
-from . import acquisition, plots
+from .. import acquisition, plots
+from ..config import CHOICES, DATASETS, PROTOCOLS, ExperimentConfig
+from ..experiment import Setting, prepare, run_experiment
+from ..ledger import Round, read_ledger, tidy
+from ..published import label
+from . import Job, button, control, drawn, integer, say, status
 from .cards import Card, cards, note
-from .config import CHOICES, DATASETS, PROTOCOLS, ExperimentConfig
-from .experiment import Setting, prepare, run_experiment
-from .ledger import Round, read_ledger, tidy
-from .published import label
-from .widgets import Job, button, control, drawn, integer, say, status
 
 METRICS = {"test accuracy": "test_accuracy", "test accuracy, clean images": "test_accuracy_clean",
            "validation accuracy": "valid_accuracy"}  # fmt: skip

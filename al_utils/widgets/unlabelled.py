@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from ..folders import UNLABELLED, DatasetError, find, image_files
+from ..randomness import generator
 from .cards import data_uri, png_pixels
-from .folders import UNLABELLED, DatasetError, find, image_files
-from .randomness import generator
 
 
 class Unlabelled:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import ipywidgets as w
 
+from ..oracle import Stopped
 from .cards import figure_html, note
-from .oracle import Stopped
 
 # Callbacks of widgets, background jobs and cells run in threads of their own, and matplotlib is for one at a time.
 _drawing = threading.RLock()

@@ -10,10 +10,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from . import acquisition
-from .cards import Prediction
-from .config import ExperimentConfig, dataset_label
-from .experiment import (
+from .. import acquisition
+from ..config import ExperimentConfig, dataset_label
+from ..experiment import (
     Setting,
     after,
     fixed_threads,
@@ -25,8 +24,9 @@ from .experiment import (
     train_model,
     unlabelled,
 )
-from .ledger import Round, check_header, read_ledger
-from .published import label
+from ..ledger import Round, check_header, read_ledger
+from ..published import label
+from .cards import Prediction
 
 
 @dataclass(frozen=True, eq=False)

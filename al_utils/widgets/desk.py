@@ -9,16 +9,15 @@ import ipywidgets as w
 import pandas as pd
 import traitlets
 
-from . import plots_queries
+from ..config import ExperimentConfig
+from ..experiment import prepare, run_experiment
+from ..ledger import Round, read_ledger
+from ..oracle import SKIP, UNRECOGNISABLE, Person
+from ..pages import html_table
+from . import Job, button, drawn, plots_queries, say, status
 from .cards import data_uri, note, png_pixels
-from .config import ExperimentConfig
-from .experiment import prepare, run_experiment
-from .ledger import Round, read_ledger
-from .oracle import SKIP, UNRECOGNISABLE, Person
-from .pages import html_table
 from .queries import with_true_labels
 from .unlabelled import Unlabelled, lay_out
-from .widgets import Job, button, drawn, say, status
 
 HERE = Path(__file__).parent
 HINT = ("Click here once, then press the keys shown. Each answer is saved before the next image appears; "
