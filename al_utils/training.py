@@ -100,7 +100,7 @@ def evaluate(model: Classifier, images, labels_N: Tensor) -> dict[str, float]:
     log_probs_N_C = predict_log_probs(model, images)[0]
     confidence_N, predicted_N = log_probs_N_C.max(1)
     confidence_N, correct_N = confidence_N.exp().double(), (predicted_N == labels_N).double()
-    bin_N = (confidence_N * 15).long().clamp(max=14)
+    bin_N = (confidence_N * 15).long().clamp(0, 14)  # of NaN, too: the result is NaN then
     gap_B = torch.zeros(15, dtype=torch.float64, device=bin_N.device).index_add_(0, bin_N, correct_N - confidence_N)
     return dict(
         accuracy=float(correct_N.mean()),

@@ -159,6 +159,13 @@ def test_a_loss_that_becomes_nan_ends_the_run_with_round_and_reason_in_its_ledge
     assert rounds == [] and header["stopped"].startswith("round 0: the training loss")
 
 
+def test_a_metric_that_is_not_finite_ends_the_run_too(tmp_path):
+    """One step in all: the loss is that of the first weights, and what is wrong shows only in what is measured after."""
+    with pytest.raises(Diverged, match="test_nll is (nan|inf): lower lr"):
+        list(run_experiment(tiny(lr=1e30, epochs=1), tmp_path / "run.jsonl"))
+    assert read_ledger(tmp_path / "run.jsonl")[0]["stopped"].startswith("round 0: test_nll is")
+
+
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_complete_data_sets(full_data, name):
     config = tiny(dataset=name, strategy="bald", noise="gaussian", n_rounds=1, epochs=100, n_initial=100)

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from little_sweeps import BASE, experiment, gone, ledgers, pids, run, stamps, write_sweep
@@ -133,21 +135,33 @@ def test_a_job_that_fails_is_never_taken_for_finished(tmp_path, fault, message):
         assert not (tmp_path / "run.failed.ipynb").exists()
 
 
+def kernel(folder: Path, monkeypatch, script: str) -> None:
+    """Install the kernel `shaky`, which is this script."""
+    (folder / "kernel.py").write_text(script)
+    spec = folder / "kernels" / "shaky"
+    spec.mkdir(parents=True)
+    argv = [sys.executable, str(folder / "kernel.py"), "-f", "{connection_file}"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "shaky", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(folder))
+
+
 @pytest.mark.parametrize("failures", [1, 99])
 def test_a_kernel_that_does_not_start_gets_a_second_chance(tmp_path, monkeypatch, failures):
-    script = tmp_path / "kernel.py"
-    script.write_text(
-        f"import pathlib, runpy, sys\ntries = pathlib.Path({str(tmp_path)!r}, 'tries'); tries.open('a').write('.')\n"
-        f"if len(tries.read_text()) <= {failures}: sys.exit(1)\nrunpy.run_module('ipykernel_launcher', run_name='__main__')"
-    )
-    spec = tmp_path / "kernels" / "shaky"
-    spec.mkdir(parents=True)
-    argv = [sys.executable, str(script), "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "shaky", "language": "python"}))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    start = "runpy.run_module('ipykernel_launcher', run_name='__main__')"
+    script = f"import pathlib, runpy, sys\ntries = pathlib.Path({str(tmp_path)!r}, 'tries'); tries.open('a').write('.')\n"
+    kernel(tmp_path, monkeypatch, f"{script}if len(tries.read_text()) <= {failures}: sys.exit(1)\n{start}")
     error = job(tmp_path, experiment(tmp_path, kernel="shaky"))
     assert (tmp_path / "tries").read_text() == ".."
     assert error == "" if failures == 1 else error.startswith("RuntimeError: Kernel died before replying")
+
+
+def test_a_kernel_that_never_answers_meets_the_limit(tmp_path, monkeypatch):
+    kernel(tmp_path, monkeypatch, "import time\ntime.sleep(600)")
+    began = time.monotonic()
+    error = job(tmp_path, experiment(tmp_path, kernel="shaky"), timeout=4)
+    assert error == "TimeoutError: not finished after the limit of 4 seconds (--timeout)" and time.monotonic() - began < 15
+    left = [child for child in psutil.Process().children(recursive=True) if str(tmp_path / "kernel.py") in child.cmdline()]
+    assert not (tmp_path / "run.ipynb").exists() and not left
 
 
 # Whole sweeps, on a local cluster
