@@ -266,6 +266,7 @@ def test_a_data_set_that_is_neither_there_nor_to_be_had(tmp_path, monkeypatch):
     import torchvision
 
     monkeypatch.setenv("AL_DATA_DIR", str(tmp_path / "none"))
+    monkeypatch.setenv("AL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets, "DOWNLOAD_TIMEOUT", 1)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         for url in ("http://no.invalid/", f"http://127.0.0.1:{mute.getsockname()[1]}/"):
@@ -288,6 +289,7 @@ def test_damaged_files_of_a_data_set(tmp_path, monkeypatch):
         (raw / f"{part}-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 9, 0, 0, 0, 28, 0, 0, 0, 28]) + b"cut off")
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 9]) + b"cut")
     monkeypatch.setenv("AL_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("AL_CACHE_DIR", str(tmp_path / "cache"))
     with pytest.raises(DatasetError, match=f"MNIST can neither be read from {re.escape(str(tmp_path))} .* damaged there"):
         load_dataset("mnist")
 

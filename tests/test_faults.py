@@ -245,7 +245,7 @@ def test_on_a_running_cluster_ctrl_c_killed_workers_and_schedulers_lose_nothing(
     for _ in range(2):
         processes.append(dask("worker", "--scheduler-file", str(announced), "--host", "127.0.0.1", "--nthreads", "1"))
     try:
-        wait_until(announced.exists)
+        wait_until(lambda: announced.exists() and announced.read_text().rstrip().endswith("}"))  # written whole
         _disturb(tmp_path, json.loads(announced.read_text())["address"], scheduler)
     finally:
         for process in processes:

@@ -151,6 +151,7 @@ def test_pickles_in_the_place_of_data_are_not_unpickled(tmp_path, monkeypatch):
     for name in ("training.pt", "test.pt"):  # what torchvision of 2020 wrote, and still reads
         (processed / name).write_bytes(payload)
     monkeypatch.setenv("AL_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("AL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", "http://no.invalid/cifar-10-python.tar.gz")
     for name in ("cifar10", "mnist"):
         with pytest.raises(DatasetError, match="can neither be read from"):
