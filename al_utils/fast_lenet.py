@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from . import parallel
 
 PART = 32  # images a part of a training batch: the buffers of two layers stay in a core's cache
-CHUNK = 64  # images at a time when predicting
+CHUNK = 64  # images of 28 x 28 pixels at a time when predicting; fewer larger ones, for the same reason
 
 _relu_gradient = torch.ops.aten.threshold_backward.grad_input  # gradient * (output > 0)
 
@@ -138,14 +138,16 @@ def features(model, images_N_C_H_W: Tensor) -> Tensor:
     shape, weight = images_N_C_H_W.shape[1:], model.conv1.weight
     if getattr(_of_thread, "key", None) != (key := (shape, weight.dtype)):
         with torch.inference_mode(False):  # or the buffers could be used in inference mode only
-            _of_thread.key, _of_thread.trunk = key, _Trunk(model, shape, CHUNK, training=False)
+            n = min(CHUNK, max(16, CHUNK * 28 * 28 // shape.numel()))
+            _of_thread.key, _of_thread.trunk = key, _Trunk(model, shape, n, training=False)
     trunk = _of_thread.trunk
+    n = trunk.x.shape[-1]
     trunk.first.conv, trunk.second.conv = model.conv1, model.conv2
     features_D_N = weight.new_empty(len(trunk.features_D_N), len(images_N_C_H_W))
-    for start in range(0, len(images_N_C_H_W), CHUNK):
-        part = images_N_C_H_W[start : start + CHUNK]
+    for start in range(0, len(images_N_C_H_W), n):
+        part = images_N_C_H_W[start : start + n]
         trunk.forward(part)  # places that the last, short part leaves unused compute something nobody reads
-        features_D_N[:, start : start + CHUNK] = trunk.features_D_N[:, : len(part)]
+        features_D_N[:, start : start + n] = trunk.features_D_N[:, : len(part)]
     return torch.addmm(model.fc1.bias, features_D_N.t(), model.fc1.weight.t()).relu_()
 
 

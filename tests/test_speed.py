@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import tiny
 
-from al_utils import acquisition, fast_lenet, parallel, run_experiment, training
+from al_utils import acquisition, benchmark, fast_lenet, parallel, run_experiment, training
 from al_utils.models import build_model, draw_masks
 from al_utils.randomness import generator
 from al_utils.training import CHUNK, batches, predict_log_probs, predictions
@@ -70,7 +70,7 @@ def test_gradients_are_autograds(shape, n):
 
 @shapes
 def test_features_of_any_number_of_images_and_memory_layout(shape):
-    m, images = model(shape), digits(fast_lenet.CHUNK + 5, shape)[0]
+    m, images = model(shape), digits(2 * fast_lenet.CHUNK + 5, shape)[0]
     plain = m.features(images).detach()
     for inference in (False, True, False):
         with torch.inference_mode(inference), torch.no_grad():
@@ -148,3 +148,38 @@ def test_memory_of_a_mnist_run_and_that_it_does_not_hold_all_predictions(full_da
     few, many = (peak_megabytes(dataset="mnist", n_initial=600, mc_samples=k) for k in (10, 200))
     assert max(few, many) < 1_500
     assert many < few + 150  # all predictions at once: 59,100 x 200 x 10 x 8 bytes = 950 MB, several times over
+
+
+def test_counted_arithmetic_of_lenet_is_that_worked_by_hand():
+    c1, c2, full = 6 * 25 * 24 * 24, 16 * 150 * 8 * 8, 256 * 120 + 120 * 84 + 84 * 10
+    assert benchmark.image_flops(28) == 2 * (c1 + c2 + full)
+    work = benchmark.Work("lenet", "bald", 5, 10, 100, 1_000, "mnist5k")
+    training = 5 * 100 * 2 * (3 * (c1 + c2 + full) - c1)  # backward costs twice, but the first layer has no input gradient
+    head = 120 * 84 + 84 * 10
+    trunk = c1 + c2 + full - head
+    assert benchmark.arithmetic(work, 1_000, full_passes=False) == training + 2_000 * (trunk + 10 * head)
+    assert benchmark.arithmetic(work, 1_000, full_passes=True) == training + 2_000 * 10 * (trunk + head)
+
+
+def test_a_slope_and_its_words():
+    x = [10, 100, 1_000]
+    assert benchmark.slope(x, [3 * v**2 for v in x]) == pytest.approx(2)
+    assert [benchmark.in_words(s) for s in (0.5, 1.0, 1.3)] == [
+        "more slowly than linearly", "linearly", "FASTER than linearly",
+    ]  # fmt: skip
+
+
+def test_the_notebook_compares_and_says_what_is_left_out(tmp_path):
+    sizes = dict(
+        dataset="mnist5k", n_labels=70, n_pool=300, epochs=1, resnet_epochs=0, many=20, repeats=1, baal_python="none/python",
+        growth_epochs=1, growth_labels=200, growth_pool=1_000, million=2_000,
+    )  # fmt: skip
+    out = tmp_path / "07_speed.ipynb"
+    command = [sys.executable, "-m", "papermill", "notebooks/07_speed.ipynb", out]
+    command += [word for name, value in sizes.items() for word in ("-p", name, str(value))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = out.read_text()
+    assert "baal is left out: there is no none/python" in page and "plain PyTorch loop" in page
+    assert "GFLOP/s" in page and "the time grows" in page and "times faster than plain PyTorch loop" in page
+    assert "2,000 images of 28 x 28 pixels" in page and "These goals are meant for 600 labels" in page
