@@ -1,6 +1,7 @@
 """Where the tests find data: the full data sets in `AL_DATA_DIR`, or in `../shared/data` beside the checkout."""
 
 import os
+import signal
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the tests compare bits
+# A shell that starts a job in the background has it ignore Ctrl-C, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if "AL_DATA_DIR" not in os.environ and SHARED.is_dir():
     os.environ["AL_DATA_DIR"] = str(SHARED)
 
