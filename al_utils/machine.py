@@ -73,7 +73,7 @@ def environment(device: str) -> dict[str, str | int]:
     """Package versions, git commit, processor, threads and device of this process."""
     packages = ("torch", "numpy", "pandas", "papermill")
     with fixed_threads():
-        threads = torch.get_num_threads()
+        threads = parallel.n_threads()
     try:
         git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
         commit = git.stdout.strip()
