@@ -159,10 +159,6 @@ def _oracle(header: dict) -> str:
     return f"an oracle of {header['oracle']}" if header.get("oracle") else "the true classes"
 
 
-def is_complete(rounds: list[Round], config) -> bool:
-    return len(rounds) == config.n_rounds + 1
-
-
 def read_ledgers(folder: str | Path):
     """All ledgers below `folder` (or one file) as a tidy `DataFrame`: one row per run and round.
 
