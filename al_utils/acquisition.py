@@ -8,7 +8,6 @@ A notebook adds its own with one decorator; its name is then a valid `strategy`:
 """
 
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,11 +64,6 @@ def get(name: str, posterior: str = "mc_dropout") -> Acquisition:
 def entropy(log_probs: Tensor) -> Tensor:
     """-Σ p log p over the last axis, in nats; 0 log 0 = 0."""
     return -torch.special.xlogy(log_probs.exp(), log_probs.exp()).sum(-1)
-
-
-def mean_log_probs(log_probs_K_N_C: Tensor) -> Tensor:
-    """Log of the mean over the K samples, `[N, C]`: the predictive distribution."""
-    return log_probs_K_N_C.logsumexp(0) - math.log(len(log_probs_K_N_C))
 
 
 @register(predicts=False)

@@ -150,7 +150,7 @@ def predictions(log_probs_K_n_C: Tensor) -> list[Prediction]:
     """Mean and spread of the probabilities, and the predictive entropy = aleatoric + epistemic part, per image."""
     log_probs_K_n_C = log_probs_K_n_C.double()
     probs_K_n_C = log_probs_K_n_C.exp()
-    total = acquisition.entropy(acquisition.mean_log_probs(log_probs_K_n_C))
+    total = acquisition.max_entropy(log_probs_K_n_C)
     aleatoric = acquisition.entropy(log_probs_K_n_C).mean(0)
     columns = (probs_K_n_C.mean(0), probs_K_n_C.std(0, correction=0), total, aleatoric, total - aleatoric)
     return [Prediction(*row) for row in zip(*(column.tolist() for column in columns))]
