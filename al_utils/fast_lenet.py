@@ -9,8 +9,8 @@ either one large matrix product or an operation on whole rows:
   kernel shifted by (0, 0), (0, 1), (1, 0) and (1, 1). That gathers 2.8 times fewer pixels, and pooling becomes the
   maximum of four contiguous blocks.
 
-All buffers are allocated once and written to again, and gradients are written out by hand. A training batch is cut into
-parts of up to `PART` images, which `parallel` may share between threads; the parts do not depend on the threads.
+All buffers are allocated once and written to again, and gradients are written out by hand. Training may use two threads,
+which change no bit: every long sum is cut into two halves here, whoever computes them.
 `tests/test_speed.py` compares values and gradients with PyTorch's.
 """
 
@@ -19,10 +19,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
 from . import parallel
 
-PART = 32  # images a part of a training batch: the buffers of two layers stay in a core's cache
 CHUNK = 64  # images of 28 x 28 pixels at a time when predicting; fewer larger ones, for the same reason
 
 _relu_gradient = torch.ops.aten.threshold_backward.grad_input  # gradient * (output > 0)
@@ -53,9 +53,12 @@ class _ConvPool:
         self._max, self.out = new(M, h * w * B), new(M, h, w, B)
         self._max_1d, self._out_2d = self._max.view(-1), self.out.view(M, -1)
         if training:
-            self._left_wins, self._upper_wins = torch.empty_like(self._rows), torch.empty_like(self._upper)
-            self._kernels_gradient = new(36 * C, 4 * M)
-            self._taps_gradient = _taps(self._kernels_gradient.t(), C, M)
+            # A long sum: in two halves, which two threads may compute without changing it.
+            halves = 2 if h * w * B % 2 == 0 else 1
+            self._columns_halves = self._columns_2d.view(36 * C, halves, -1).transpose(0, 1)
+            self._z_halves = self._z.view(4 * M, halves, -1).permute(1, 2, 0)
+            self._kernels_gradients, self._kernels_gradient = new(halves, 36 * C, 4 * M), new(36 * C, 4 * M)
+            self._shifted_gradients = [tap for row in _taps(self._kernels_gradient.t(), C, M) for tap in row]
             self.x_gradient = torch.empty_like(x)
             # The 6x6 places as 3x3 pairs: nine sums, not 36.
             target, parts = _windows(self.x_gradient, h + 2, w + 2, side=2), self._columns.view(C, 3, 2, 3, 2, h, w, B)
@@ -67,21 +70,25 @@ class _ConvPool:
         torch.mm(self._kernels, self._columns_2d, out=self._z)
         torch.maximum(self._left, self._right, out=self._rows)
         torch.maximum(self._upper, self._lower, out=self._max_1d)
-        if training:  # 1.0 or 0.0; of equal values the first wins, as in PyTorch
-            torch.ge(self._left, self._right, out=self._left_wins)
-            torch.ge(self._upper, self._lower, out=self._upper_wins)
+        if training:  # 1.0 where the first wins, also against its equal, as in PyTorch; else 0.0
+            torch.ge(self._left, self._right, out=self._left)
+            torch.ge(self._upper, self._lower, out=self._upper)
         torch.add(self._max, self.conv.bias[:, None], out=self._out_2d).relu_()
 
     def backward(self, out_gradient: Tensor, weight_gradient: Tensor, bias_gradient: Tensor) -> None:
         """Overwrites the two gradients; `_z` becomes the gradient of the convolution."""
         _relu_gradient(out_gradient.view_as(self._max), self._out_2d, 0, grad_input=self._max)
         torch.sum(self._max, 1, out=bias_gradient)
-        torch.mul(self._max_1d, self._upper_wins, out=self._upper)
+        self._upper.mul_(self._max_1d)
         torch.sub(self._max_1d, self._upper, out=self._lower)
-        torch.mul(self._rows, self._left_wins, out=self._left)
+        self._left.mul_(self._rows)
         torch.sub(self._rows, self._left, out=self._right)
-        torch.mm(self._columns_2d, self._z.t(), out=self._kernels_gradient)
-        torch.sum(self._taps_gradient, (0, 1), out=weight_gradient)
+        torch.bmm(self._columns_halves, self._z_halves, out=self._kernels_gradients)
+        torch.sum(self._kernels_gradients, 0, out=self._kernels_gradient)
+        first, second, *others = self._shifted_gradients
+        torch.add(first, second, out=weight_gradient)
+        for other in others:
+            weight_gradient.add_(other)
 
     def input_gradient(self) -> None:
         """After `backward`, writes `x_gradient`, `[C, H, W, B]`."""
@@ -112,22 +119,17 @@ class _Trunk:
         self.first = _ConvPool(model.conv1, self.x, training)
         self.second = _ConvPool(model.conv2, self.first.out, training)
         self.features_D_N = self.second.out.view(-1, n)
-        if training:
-            sizes = [p.numel() for p in (*model.conv1.parameters(), *model.conv2.parameters())]
-            self.gradient = self.x.new_empty(sum(sizes))
-            weight1, bias1, weight2, bias2 = self.gradient.split(sizes)
-            self._first_gradients = weight1.view(model.conv1.weight.shape), bias1
-            self._second_gradients = weight2.view(model.conv2.weight.shape), bias2
 
     def forward(self, images_N_C_H_W: Tensor, training: bool = False) -> None:
         self.x[..., : len(images_N_C_H_W)] = images_N_C_H_W.permute(1, 2, 3, 0)
         self.first.forward(training)
         self.second.forward(training)
 
-    def backward(self, features_gradient_D_N: Tensor) -> None:
-        self.second.backward(features_gradient_D_N, *self._second_gradients)
+    def backward(self, features_gradient_D_N: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> None:
+        """Overwrites the four gradients."""
+        self.second.backward(features_gradient_D_N, weight2, bias2)
         self.second.input_gradient()
-        self.first.backward(self.second.x_gradient, *self._first_gradients)
+        self.first.backward(self.second.x_gradient, weight1, bias1)
 
 
 _of_thread = threading.local()
@@ -160,30 +162,23 @@ def sgd_step(model, config) -> Callable:
     weights = nn.utils.parameters_to_vector(parameters).detach()
     nn.utils.vector_to_parameters(weights, parameters)  # each is now a view: one vector to update
     gradient, velocity, trunks = torch.empty_like(weights), torch.zeros_like(weights), {}
-    *_, rest = gradient.split([sum(p.numel() for p in parameters[:4]), sum(p.numel() for p in parameters[4:])])
-    sizes = [p.numel() for p in parameters[4:]]
-    layer_gradients = [g.view(p.shape) for g, p in zip(rest.split(sizes), parameters[4:])]
+    sizes = [p.numel() for p in parameters]
+    gradients = [g.view(p.shape) for g, p in zip(gradient.split(sizes), parameters)]
     layers = [model.fc1, *model.head_layers]
+    options = dict(lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, dampening=0.0, nesterov=False,
+                   maximize=False, fused=True)  # fmt: skip
 
     @torch.no_grad()
+    @parallel.two_threads()
     def step(images_N_C_H_W, labels_N, masks):
-        n = len(labels_N)
-        parts = images_N_C_H_W.tensor_split(-(-n // PART))
-        keys = [(i, len(part)) for i, part in enumerate(parts)]
-        for key in keys:
-            if key not in trunks:
-                trunks[key] = _Trunk(model, images_N_C_H_W.shape[1:], key[1], training=True)
-        used = [trunks[key] for key in keys]
-        parallel.run([lambda t=t, x=x: t.forward(x, True) for t, x in zip(used, parts)])
-        features_D_N = torch.cat([t.features_D_N for t in used], 1)
-        loss, features_gradient = _head(layers, layer_gradients, features_D_N, labels_N, masks)
-        in_parts = features_gradient.split([len(part) for part in parts], 1)
-        parallel.run([lambda t=t, g=g: t.backward(g.contiguous()) for t, g in zip(used, in_parts)])
-        torch.sum(torch.stack([t.gradient for t in used]), 0, out=gradient[: len(gradient) - len(rest)])
+        if (n := len(labels_N)) not in trunks:
+            trunks[n] = _Trunk(model, images_N_C_H_W.shape[1:], n, training=True)
+        trunk = trunks[n]
+        trunk.forward(images_N_C_H_W, training=True)
+        loss, features_gradient_D_N = _head(layers, gradients[4:], trunk.features_D_N, labels_N, masks)
+        trunk.backward(features_gradient_D_N, *gradients[:4])
 
-        gradient.add_(weights, alpha=config.weight_decay)
-        velocity.mul_(config.momentum).add_(gradient)
-        weights.add_(velocity, alpha=-config.lr)
+        sgd([weights], [gradient], [velocity], **options)
         return loss
 
     return step

@@ -92,9 +92,19 @@ def build_model(name: str, images_shape, n_classes: int, generator: torch.Genera
     channels, *size = images_shape[-3:]
     with torch.device("meta"):  # allocates and draws nothing yet
         model = MODELS[name](channels, n_classes, tuple(size))
-    initialise(model.to_empty(device="cpu"), generator)
+    _allocate(model)
+    initialise(model, generator)
     _drop_dead_taps(model, (1, channels, *size))
     return model.to(device)
+
+
+def _allocate(model: nn.Module) -> None:
+    """`model.to_empty(device="cpu")`, which imports a computer algebra system on its way: 0.3 s a process."""
+    for layer in model.modules():
+        for name, weights in layer.named_parameters(recurse=False):
+            setattr(layer, name, nn.Parameter(torch.empty(weights.shape)))
+        for name, values in layer.named_buffers(recurse=False):
+            setattr(layer, name, torch.empty(values.shape, dtype=values.dtype))
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:

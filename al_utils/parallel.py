@@ -1,7 +1,7 @@
 """More cores, the same bits: jobs that do not touch each other, each computed with a single thread.
 
-PyTorch's own threads cut one sum into as many pieces as there are threads, so the result depends on their number. Here
-the pieces are fixed, and the threads only share them out.
+PyTorch's own threads cut a long sum into as many pieces as there are threads, so the result depends on their number.
+Here the pieces are fixed, and the threads only share them out.
 """
 
 import contextlib
@@ -45,6 +45,17 @@ def threads(n: int):
         for helper in _helpers:
             helper.stop()
         _helpers[:] = before
+
+
+@contextlib.contextmanager
+def two_threads():
+    """Let PyTorch itself use two threads, if `threads` allows; only for sums so short that it does not cut them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(2, n_threads()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def n_threads() -> int:
