@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .config import check_choice
@@ -25,12 +26,13 @@ class Acquisition:
     predicts: bool  # False: it needs no predictions and is called with K = 0
     takes_generator: bool
     batch: bool  # it returns a batch instead of scores
+    listed: bool  # False: not among `names`, because it is wrong on purpose
 
 
 _registry: dict[str, Acquisition] = {}
 
 
-def register(function: Callable | None = None, *, predicts: bool = True, batch: bool = False) -> Callable:
+def register(function: Callable | None = None, *, predicts: bool = True, batch: bool = False, listed: bool = True) -> Callable:
     """Make `function` a strategy under its own name.
 
     It is called with log-probabilities `[K, N, C]` of N pool images under K posterior samples and returns scores
@@ -41,22 +43,24 @@ def register(function: Callable | None = None, *, predicts: bool = True, batch: 
         predicts: False if it looks at no predictions; it is then called with shape `[0, N, 0]`.
         batch: True if it chooses a batch together: it is called once with the whole pool and `n_query`, and returns
             positions `[n_query]` in the pool and their scores `[n_query]`.
+        listed: False keeps it out of lists of strategies; it can be chosen all the same.
     """
     if function is None:
-        return lambda function: register(function, predicts=predicts, batch=batch)
+        return lambda function: register(function, predicts=predicts, batch=batch, listed=listed)
     takes_generator = "generator" in inspect.signature(function).parameters
-    _registry[function.__name__] = Acquisition(function, predicts, takes_generator, batch)
+    _registry[function.__name__] = Acquisition(function, predicts, takes_generator, batch, listed)
     return function
 
 
 def names() -> list[str]:
     """The known strategies."""
-    return [name for name in _registry if not name.endswith("_as_released")]
+    return [name for name, strategy in _registry.items() if strategy.listed]
 
 
 def get(name: str, posterior: str = "mc_dropout") -> Acquisition:
     """The strategy of this name, under `posterior="as_released"` as the paper's public code computes it."""
-    check_choice("strategy", name, names())
+    if name not in _registry:
+        check_choice("strategy", name, names())
     released = f"{name}_as_released"
     return _registry[released if posterior == "as_released" and released in _registry else name]
 
@@ -96,6 +100,43 @@ def bald(log_probs_K_N_C: Tensor) -> Tensor:
 
 
 @register
+def variation_ratios(log_probs_K_N_C: Tensor) -> Tensor:
+    """1 minus the share of the samples that vote for the commonest class, `[N]` (Freeman 1965; Gal et al. 2017).
+
+    It takes few values, so ties are common. Of equal ones the one with the larger entropy goes first: a thousandth of the
+    entropy is added to the votes.
+    """
+    K, _, C = log_probs_K_N_C.shape
+    votes_N_C = F.one_hot(log_probs_K_N_C.argmax(-1), C).sum(0)
+    return 1 - votes_N_C.amax(-1).double() / K + max_entropy(log_probs_K_N_C) / (1_000 * K)
+
+
+@register
+def mean_std(log_probs_K_N_C: Tensor) -> Tensor:
+    """Standard deviation of a class's probability over the samples, averaged over the classes, `[N]` (Gal et al. 2017)."""
+    return log_probs_K_N_C.double().exp().std(0, correction=0).mean(-1)
+
+
+@register
+def margin(log_probs_K_N_C: Tensor) -> Tensor:
+    """Minus the gap between the two largest probabilities of the predictive distribution, `[N]` (Scheffer et al. 2001)."""
+    first_N, second_N = log_probs_K_N_C.double().exp().mean(0).topk(2).values.unbind(-1)
+    return second_N - first_N
+
+
+@register
+def least_confidence(log_probs_K_N_C: Tensor) -> Tensor:
+    """1 minus the largest probability of the predictive distribution, `[N]` (Lewis and Gale 1994)."""
+    return 1 - log_probs_K_N_C.double().exp().mean(0).amax(-1)
+
+
+@register(listed=False)
+def bald_flipped(log_probs_K_N_C: Tensor) -> Tensor:
+    """BALD with its sign flipped, for the audit: it queries what the samples agree on."""
+    return -bald(log_probs_K_N_C)
+
+
+@register(listed=False)
 def bald_as_released(log_probs_K_N_C: Tensor) -> Tensor:
     """BALD of the paper's public code, for the audit: log(p + 1e-5), float32, and the sign flipped."""
     probs = log_probs_K_N_C.exp()

@@ -17,9 +17,9 @@ SCENARIOS = {
 }
 
 _PAPER = dict(  # section 4 of the paper; what it leaves open (dropout, K, the short batch) is ours
-    noise_rate=0.1, noise_draw="fixed", salt_and_pepper="extremes",
-    epochs=100, batch_size=64, last_batch="keep", lr=1e-3, momentum=0.0, weight_decay=1e-4, keep_weights="last",
-    dropout=0.5, mc_samples=10, posterior="mc_dropout",
+    noise_rate=0.1, noise_draw="fixed", noise_on="all", salt_and_pepper="extremes",
+    epochs=100, min_steps=0, batch_size=64, last_batch="keep", lr=1e-3, momentum=0.0, weight_decay=1e-4, keep_weights="last",
+    dropout=0.5, mc_samples=10, pool_subset=0, posterior="mc_dropout",
 )  # fmt: skip
 PROTOCOLS = {
     "paper": _PAPER,
@@ -36,6 +36,7 @@ CHOICES = {
     "protocol": tuple(PROTOCOLS),
     "scenario": tuple(SCENARIOS),
     "noise_draw": ("fixed", "each_access"),
+    "noise_on": ("all", "train", "test"),
     "salt_and_pepper": ("extremes", "mean"),
     "last_batch": ("keep", "drop", "balance"),
     "keep_weights": ("last", "best_valid"),
@@ -71,6 +72,7 @@ class ExperimentConfig:
     n_rounds: int = -1
     n_valid: int = -1
     epochs: int = -1
+    min_steps: int = -1
     batch_size: int = -1
     last_batch: str = ""
     lr: float = -1.0
@@ -79,9 +81,11 @@ class ExperimentConfig:
     keep_weights: str = ""
     dropout: float = -1.0
     mc_samples: int = -1
+    pool_subset: int = -1
     posterior: str = ""
     noise_rate: float = -1.0
     noise_draw: str = ""
+    noise_on: str = ""
     salt_and_pepper: str = ""
     split_seed: int = -1
     device: str = ""
@@ -224,8 +228,9 @@ def _check_values(c: ExperimentConfig) -> None:
     for name, allowed in CHOICES.items():
         check_choice(name, getattr(c, name), allowed)
 
-    at_least = dict(n_initial=1, n_query=0, n_rounds=0, n_valid=1, epochs=1, batch_size=1, mc_samples=1,
-                    seed=0, split_seed=0, weight_decay=0.0, momentum=0.0, dropout=0.0, noise_rate=0.0)  # fmt: skip
+    at_least = dict(n_initial=1, n_query=0, n_rounds=0, n_valid=1, epochs=1, min_steps=0, batch_size=1, mc_samples=1,
+                    pool_subset=0, seed=0, split_seed=0, weight_decay=0.0, momentum=0.0, dropout=0.0,
+                    noise_rate=0.0)  # fmt: skip
     for name, low in at_least.items():
         if not getattr(c, name) >= low:
             raise ValueError(f"{name}={getattr(c, name)} is too small: it must be at least {low}.")
@@ -234,13 +239,15 @@ def _check_values(c: ExperimentConfig) -> None:
             raise ValueError(f"{name}={getattr(c, name)} must be below 1.")
     if c.noise_rate > 1:
         raise ValueError(f"noise_rate={c.noise_rate} must be at most 1: it is the share of noisy images.")
+    if 0 < c.pool_subset < c.n_query:
+        raise ValueError(f"pool_subset={c.pool_subset} holds fewer images than n_query={c.n_query}; 0 is the whole pool.")
     if not (c.lr > 0 and math.isfinite(c.lr) and math.isfinite(c.weight_decay)):
         raise ValueError(f"lr={c.lr} and weight_decay={c.weight_decay} must be finite, and lr above 0.")
     if c.n_rounds and not c.n_query:
         raise ValueError(f"n_rounds={c.n_rounds} needs n_query of at least 1; for no queries set n_rounds=0.")
-    if c.strategy == "bald" and c.posterior == "mc_dropout" and (c.dropout == 0 or c.mc_samples < 2):
+    if c.strategy in ("bald", "mean_std") and c.posterior == "mc_dropout" and (c.dropout == 0 or c.mc_samples < 2):
         raise ValueError(
-            f"strategy='bald' measures the disagreement of MC-dropout samples: dropout={c.dropout} and "
+            f"strategy={c.strategy!r} measures the disagreement of MC-dropout samples: dropout={c.dropout} and "
             f"mc_samples={c.mc_samples} leave none. Use dropout above 0 and at least 2 samples."
         )
     if c.last_batch == "drop" and c.n_initial < c.batch_size:

@@ -50,15 +50,19 @@ def prepare(config: ExperimentConfig) -> Setting:
     def images(pixels, noise=None):
         return Images(pixels.to(config.device), mean, std, noise, config.noise_rate, config.noise_draw == "each_access")
 
-    def noise(purpose):
-        return make_noise(config, mean, std, generator(config.seed, purpose))
+    def noise(images):
+        return (
+            make_noise(config, mean, std, generator(config.seed, f"{images} noise"))
+            if config.noise_on in ("all", images)
+            else None
+        )
 
     return Setting(
         config=config,
         dataset=dataset,
         split=split(dataset.train_labels, config.n_initial, config.n_valid, config.split_seed),
-        train=images(dataset.train_images, noise("train noise")),
-        test=images(dataset.test_images, noise("test noise")),
+        train=images(dataset.train_images, noise("train")),
+        test=images(dataset.test_images, noise("test")),
         test_clean=images(dataset.test_images),
         train_labels=dataset.train_labels.to(config.device),
         test_labels=dataset.test_labels.to(config.device),
@@ -200,6 +204,9 @@ def query(setting: Setting, number: int, model: Classifier, labelled: Tensor, wa
     c, watch = setting.config, watch or Stopwatch(setting.config.device)
     strategy = acquisition.get(c.strategy, c.posterior)
     pool = unlabelled(setting, labelled)
+    if 0 < c.pool_subset < len(pool):
+        drawn = torch.randperm(len(pool), generator=generator(c.seed, "pool subset", number))[: c.pool_subset]
+        pool = pool[drawn.sort().values]
     extra = {"generator": generator(c.seed, "acquisition", number)} if strategy.takes_generator else {}
     if strategy.predicts:
         chunks = watch.each("predict", posterior_predictions(setting, number, model, pool))

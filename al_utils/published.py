@@ -37,6 +37,8 @@ _FIGURE_3 = {
 
 _LABELS = DATASET_LABELS | dict(
     lenet="LeNet", resnet18="ResNet-18", random="random", max_entropy="max. entropy", bald="BALD",
+    variation_ratios="variation ratios", mean_std="mean std. deviation", least_confidence="least confidence",
+    bald_flipped="BALD, sign flipped",
     none="no noise", gaussian="Gaussian noise", salt_and_pepper="salt-and-pepper noise",
 )  # fmt: skip
 
@@ -81,15 +83,17 @@ def figure_3(scenario: str, model: str, strategy: str = "") -> float | None:
 
 _FIELDS = dict(
     n_initial="initial labels", n_query="queries a round", n_rounds="rounds", n_valid="validation images",
-    noise_rate="share of noisy images", noise_draw="noise", salt_and_pepper="salt and pepper",
-    epochs="epochs a round", batch_size="batch size", last_batch="a last, short batch", lr="learning rate",
-    momentum="momentum", weight_decay="weight decay", keep_weights="weights kept", dropout="dropout",
-    mc_samples="MC-dropout samples", posterior="posterior for BALD",
+    noise_rate="share of noisy images", noise_draw="noise", noise_on="images that noise may hit",
+    salt_and_pepper="salt and pepper", epochs="epochs a round", min_steps="steps a round, at least", batch_size="batch size",
+    last_batch="a last, short batch", lr="learning rate", momentum="momentum", weight_decay="weight decay",
+    keep_weights="weights kept", dropout="dropout", mc_samples="MC-dropout samples",
+    pool_subset="images of the pool that are scored (0: all)", posterior="posterior for BALD",
 )  # fmt: skip
 _VALUES = dict(
     keep="kept", drop="dropped", balance="avoided (the epoch is cut into batches of nearly equal size)",
     last="those of the last epoch", best_valid="those best on the validation images",
     mc_dropout="MC dropout", as_released="identical passes, as in the released code",
+    all="all images", train="the training images only", test="the test images only",
     fixed="drawn once per seed", each_access="drawn anew at every access",
     extremes="smallest and largest pixel value", mean="mean grey",
 )  # fmt: skip

@@ -51,7 +51,8 @@ def fit(model: Classifier, images, labels_N: Tensor, config: ExperimentConfig, g
     fast = isinstance(model, LeNet) and device.type == "cpu"
     step = fast_lenet.sgd_step(model, config) if fast else sgd_step(model, config)
     best_accuracy, best_weights = -1.0, None
-    for epoch in range(config.epochs):
+    n_batches = len(batches(len(labels_N), config.batch_size, config.last_batch, torch.Generator()))
+    for epoch in range(max(config.epochs, math.ceil(config.min_steps / n_batches))):
         epoch_loss, n_seen = torch.zeros((), device=device), 0
         cut = batches(len(labels_N), config.batch_size, config.last_batch, generator)
         masks = _masks_of_batches(model, [len(batch) for batch in cut], config.dropout, on_device)
@@ -66,7 +67,7 @@ def fit(model: Classifier, images, labels_N: Tensor, config: ExperimentConfig, g
             model.train()
     train_loss = float(epoch_loss) / n_seen
     if not math.isfinite(train_loss):
-        raise Diverged(f"the training loss is {train_loss} after {config.epochs} epochs: lower lr={config.lr}")
+        raise Diverged(f"the training loss is {train_loss} after {epoch + 1} epochs: lower lr={config.lr}")
     if best_weights:
         model.load_state_dict(best_weights)
     return train_loss
