@@ -56,6 +56,40 @@ def test_planted_disagreements_are_ranked_first_by_bald_and_not_by_entropy():
     assert not set(by_entropy.tolist()) & set(planted.tolist())
 
 
+def test_the_other_scores_against_their_definitions():
+    g = torch.Generator().manual_seed(0)
+    log_probs = (3 * torch.randn(6, 30, 4, generator=g)).log_softmax(-1)
+    p = log_probs.double().exp().tolist()
+    for n in range(30):
+        each = [[p[k][n][c] for k in range(6)] for c in range(4)]
+        mean = [sum(of_class) / 6 for of_class in each]
+        votes = [max(range(4), key=lambda c: p[k][n][c]) for k in range(6)]
+        disagree = 1 - max(votes.count(c) for c in range(4)) / 6
+        deviations = [math.sqrt(sum((x - m) ** 2 for x in of_class) / 6) for of_class, m in zip(each, mean)]
+        first, second, *_ = sorted(mean, reverse=True)
+        entropy = -sum(m * math.log(m) for m in mean)
+        expected = dict(
+            variation_ratios=disagree + entropy / 6_000, mean_std=sum(deviations) / 4, margin=second - first,
+            least_confidence=1 - first, bald_flipped=-float(acquisition.bald(log_probs)[n]),
+        )  # fmt: skip
+        for name, value in expected.items():
+            assert float(getattr(acquisition, name)(log_probs)[n]) == pytest.approx(value, abs=1e-6), name
+
+
+def test_equal_votes_are_ranked_by_entropy_but_never_before_more_votes():
+    sure, unsure = [[0.98, 0.01, 0.01]] * 3, [[0.4, 0.3, 0.3]] * 3  # each unanimous
+    one_differs = [[0.98, 0.01, 0.01]] * 2 + [[0.01, 0.98, 0.01]]
+    log_probs_K_N_C = torch.tensor([sure, unsure, one_differs]).transpose(0, 1).log()
+    assert acquisition.top(acquisition.variation_ratios(log_probs_K_N_C), 3).tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize("strategy", ["variation_ratios", "mean_std", "margin", "least_confidence", "bald_flipped"])
+def test_every_strategy_runs(strategy):
+    rounds = list(run_experiment(tiny(strategy=strategy, n_rounds=1)))
+    assert len(set(rounds[0].queried)) == 5 and rounds[0].scores == sorted(rounds[0].scores, reverse=True)
+    assert (strategy in acquisition.names()) == (strategy != "bald_flipped")
+
+
 def test_as_released_is_rounding_noise_with_the_sign_flipped():
     log_probs = torch.randn(1, 200, 10).log_softmax(-1).expand(10, -1, -1)
     assert acquisition.bald_as_released(log_probs).abs().max() < 1e-5
