@@ -3,8 +3,8 @@
 A notebook adds its own with one decorator; its name is then a valid `strategy`:
 
     @al.acquisition.register
-    def variation_ratios(log_probs_K_N_C):
-        return 1 - log_probs_K_N_C.exp().mean(0).amax(-1)
+    def least_confident_sample(log_probs_K_N_C):
+        return 1 - log_probs_K_N_C.exp().amax(-1).amin(0)
 """
 
 import inspect
