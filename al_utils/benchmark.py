@@ -228,7 +228,7 @@ def growth(curves: dict[str, tuple[Sequence[float], dict[str, Sequence[float]]]]
         axes.set(xlabel=what, xscale="log", yscale="log", ylabel="seconds")
         for axis in (axes.xaxis, axes.yaxis):
             low, high = axis.get_view_interval()
-            axis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
+            axis.set_major_locator(LogLocator(subs=(1,) if high > 30 * low else (1, 2, 5)))
             axis.set_major_formatter("{x:,g}")
             axis.set_minor_formatter(NullFormatter())
         axes.legend()

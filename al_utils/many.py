@@ -47,7 +47,7 @@ def run_many(
         with _environment(ONE_THREAD | KEEP_MEMORY | {"AL_THREADS": "1"}):
             with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
                 jobs = [pool.submit(_run, path, paths[path]) for path in missing]
-                for job in tqdm(as_completed(jobs), total=len(jobs), mininterval=10, unit="run", ncols=80):
+                for job in tqdm(as_completed(jobs), total=len(jobs), mininterval=10, unit="run", ncols=80, leave=False):
                     if error := job.exception():
                         errors.append(error)
         if errors:

@@ -157,7 +157,10 @@ def render(notebook: Path) -> str:
 
     blocks = ("html_head_js", "html_head_js_mathjax", "html_head_js_mermaidjs", "jupyter_widgets")
     offline = "{% extends 'lab/index.html.j2' %}" + "".join(f"{{% block {b} %}}{{% endblock %}}" for b in blocks)
-    exporter = HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter = HTMLExporter(
+        exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True,
+        preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],  # of a progress bar only its last state
+    )  # fmt: skip
     exporter.raw_template = offline
     return exporter.from_filename(str(notebook))[0]
 
