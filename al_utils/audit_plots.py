@@ -83,7 +83,7 @@ def scores(scores_N: dict[str, torch.Tensor]) -> Figure:
 @styled
 def curves(runs: dict[str, pd.DataFrame]) -> Figure:
     """Accuracy against labels, a line per entry: mean, standard-error band, runs thin behind."""
-    figure = Figure(figsize=(6.4, 3.6))
+    figure = Figure(figsize=(8.0, 3.6))
     axes = figure.subplots()
     for name, rounds in runs.items():
         colour, dashes, marker = CURVES[name]
@@ -94,7 +94,7 @@ def curves(runs: dict[str, pd.DataFrame]) -> Figure:
         axes.plot(wide.index, mean, color=colour, ls=dashes, marker=marker, markevery=max(1, len(wide) // 8),
                   label=f"{name} (n={wide.shape[1]})")  # fmt: skip
     axes.set(xlabel="labels", ylabel="test accuracy (%)")
-    axes.legend(loc="lower right", handlelength=3)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3)
     return figure
 
 
