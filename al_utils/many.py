@@ -5,8 +5,9 @@ with clusters, time limits and crashes: see `sweep`.
 """
 
 import contextlib
-import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -45,7 +46,7 @@ def run_many(
         workers = min(workers or os.cpu_count() or 1, len(missing))
         errors = []
         with _environment(ONE_THREAD | KEEP_MEMORY | {"AL_THREADS": "1"}):
-            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
                 jobs = [pool.submit(_run, path, paths[path]) for path in missing]
                 for job in tqdm(as_completed(jobs), total=len(jobs), mininterval=10, unit="run", ncols=80, leave=False):
                     if error := job.exception():
@@ -72,6 +73,16 @@ def _work(config: ExperimentConfig) -> int:
     """Roughly, the images that training sees: ResNet-18 counts forty times."""
     steps = sum(max(config.epochs * n, config.min_steps * config.batch_size) for n in config.n_labels)
     return steps * (40 if config.model == "resnet18" else 1)
+
+
+def _end_with_parent() -> None:
+    """A worker whose notebook was killed must not go on: it would hold its ledger. What it has written stays whole."""
+
+    def watch():
+        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _run(path: Path, config: ExperimentConfig) -> None:

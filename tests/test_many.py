@@ -1,10 +1,16 @@
 """Many runs without notebooks, and the options that the audit and the calibration need."""
 
+import os
+import subprocess
+import sys
+
+import psutil
 import pytest
 import torch
-from conftest import tiny
+from conftest import ROOT, tiny
+from little_sweeps import wait_until
 
-from al_utils import read_ledger, training
+from al_utils import Ledger, read_ledger, training
 from al_utils.experiment import prepare, query, run_experiment, train_model, unlabelled
 from al_utils.many import run_many
 
@@ -28,6 +34,30 @@ def test_an_interrupted_run_goes_on(tmp_path):
     path.write_bytes(b"".join(whole[:2]) + whole[2][:50])
     rounds = run_many([config], tmp_path)
     assert rounds["round"].to_list() == [0, 1, 2] and path.read_bytes().splitlines()[1] == whole[1].strip()
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    code = f"""
+from conftest import tiny
+from al_utils.many import run_many
+if __name__ == "__main__":
+    run_many([tiny(n_rounds=300)], {str(tmp_path)!r})
+"""
+    (tmp_path / "script.py").write_text(code)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    parent = subprocess.Popen([sys.executable, tmp_path / "script.py"], env=environment)
+    path = tmp_path / f"{tiny().name}.jsonl"
+    try:
+        wait_until(lambda: path.exists() and len(path.read_bytes().splitlines()) > 2)
+        workers = psutil.Process(parent.pid).children(recursive=True)
+        parent.kill()
+        parent.wait()
+        assert not psutil.wait_procs(workers, timeout=20)[1]
+    finally:
+        parent.kill()
+    rounds = len(read_ledger(path)[1])
+    with Ledger(path, {}) as ledger:  # whole, and held by nobody
+        assert len(ledger.rounds) == rounds >= 1
 
 
 def test_names_that_clash_and_ledgers_of_another_configuration_are_refused(tmp_path):
