@@ -39,7 +39,7 @@ def dips(rounds: pd.DataFrame, batch_size: int) -> Figure:
     below.plot(kept, [last_batch(k, batch_size) for k in kept], "o", color="#d55e00", ms=3)
     below.set(xlabel="labels", ylabel="images in\nlast batch", ylim=(0, batch_size * 1.05))
     above.set(ylabel="test accuracy (%)", ylim=(0, 100))
-    above.legend(loc="lower right")
+    above.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
