@@ -79,8 +79,8 @@ def execute(notebook, out, **parameters):
 
 
 def test_the_audit_runs_at_its_smallest(tmp_path):
-    sizes = dict(seeds=2, n_rounds=3, dip_epochs=1, dip_labels="130", optimiser_seeds=2, resnet_rounds=1, crossed=2,
-                 many_seeds=2, resnet_seeds=2)  # fmt: skip
+    sizes = dict(epochs=2, resnet_epochs=1, seeds=2, n_rounds=3, dip_epochs=1, dip_labels="130", optimiser_seeds=2,
+                 resnet_rounds=1, crossed=2, many_seeds=2, resnet_seeds=2)  # fmt: skip
     status, said = execute("06_audit", tmp_path, parts="134567", **sizes)
     assert status == 0, said
     for text in ("nats, the size of a rounding error", "moves accuracy by", "wrong order with probability", "verdict"):
