@@ -45,7 +45,7 @@ def connect(workers: int, scheduler: str | None):
         else:
             cluster = distributed.LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", memory_limit=0,
-                dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR, preload=_IGNORE_CTRL_C,
+                dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR, preload=_QUIET_WORKER,
             )  # fmt: skip
             stack.callback(cluster.close, timeout=5)
             client = distributed.Client(cluster, set_as_default=False)
@@ -67,8 +67,13 @@ async def _greet(scheduler: str) -> None:
         await comm.close()
 
 
-# A terminal sends Ctrl-C to all its processes; the sweep alone is to answer, by ending the others in good order.
-_IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+# A terminal sends Ctrl-C to all its processes; the sweep alone is to answer, by ending the others in good order. A worker
+# whose heartbeat then finds no scheduler would print a traceback.
+_QUIET_WORKER = """
+import logging, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
+"""
 
 
 def _task(root: str):
