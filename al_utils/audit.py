@@ -50,7 +50,15 @@ def variance_parts(rounds: pd.DataFrame) -> dict[str, float]:
     `rounds` cross each split with each seed once. Two-way random-effects analysis of variance; with one run a cell the
     interaction holds what is left. A component is not below 0.
     """
-    y = rounds.assign(points=points(rounds)).pivot(index="split_seed", columns="seed", values="points").to_numpy()
+    return _components(_crossed(rounds))
+
+
+def _crossed(rounds):
+    """Accuracy in points, a row per split and a column per seed."""
+    return rounds.assign(points=points(rounds)).pivot(index="split_seed", columns="seed", values="points").to_numpy()
+
+
+def _components(y):
     a, b = y.shape
     rows, columns, mean = y.mean(1), y.mean(0), y.mean()
     rest = ((y - rows[:, None] - columns + mean) ** 2).sum() / ((a - 1) * (b - 1))
@@ -62,15 +70,12 @@ def variance_parts(rounds: pd.DataFrame) -> dict[str, float]:
 def share_interval(rounds: pd.DataFrame, part: str, repeats: int = 1_000) -> tuple[float, float]:
     """95% bootstrap interval of a part's share of the variance: splits and seeds are drawn again, with replacement."""
     rng = np.random.default_rng(0)
-    table = rounds.assign(points=rounds.test_accuracy).pivot(index="split_seed", columns="seed", values="points")
-    shares = []
+    y, shares = _crossed(rounds), []
     for _ in range(repeats):
-        rows, columns = (rng.integers(0, n, n) for n in table.shape)
+        rows, columns = (rng.integers(0, n, n) for n in y.shape)
         if len(set(rows)) < 2 or len(set(columns)) < 2:
             continue
-        drawn = table.to_numpy()[np.ix_(rows, columns)]
-        long = [dict(split_seed=i, seed=j, test_accuracy=v) for (i, j), v in np.ndenumerate(drawn)]
-        parts = variance_parts(pd.DataFrame(long))
+        parts = _components(y[np.ix_(rows, columns)])
         if (total := sum(parts.values())) > 0:
             shares.append(parts[part] / total)
     return tuple(np.quantile(shares, [0.025, 0.975]))
