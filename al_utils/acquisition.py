@@ -146,9 +146,10 @@ def bald_as_released(log_probs_K_N_C: Tensor) -> Tensor:
     return mean_of_entropies - entropy_of_mean
 
 
-def top(scores_N: Tensor, n: int) -> Tensor:
-    """Positions `[n]` of the largest scores, best first; of equal ones the first."""
-    return scores_N.sort(descending=True, stable=True).indices[:n]
+def top(scores_N: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Positions `[n]` of the largest scores, best first; equal ones in an order drawn from `generator`, never that of files."""
+    shuffled_N = torch.randperm(len(scores_N), generator=generator).to(scores_N.device)
+    return shuffled_N[scores_N[shuffled_N].sort(descending=True, stable=True).indices[:n]]
 
 
 def check_samples(log_probs_K_n_C: Tensor, statistics_before: list[Tensor], statistics_after: list[Tensor]) -> None:

@@ -224,7 +224,7 @@ def query(setting: Setting, number: int, model: Classifier, labelled: Tensor, wa
                 done += n
             if c.posterior == "mc_dropout":
                 acquisition.check_scores(scores_N)
-            positions = acquisition.top(scores_N, c.n_query)
+            positions = acquisition.top(scores_N, c.n_query, generator(c.seed, "ties", number))
             scores = scores_N[positions]
         return pool[positions.cpu()].tolist(), scores.tolist()
 

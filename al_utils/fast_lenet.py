@@ -9,8 +9,7 @@ either one large matrix product or an operation on whole rows:
   kernel shifted by (0, 0), (0, 1), (1, 0) and (1, 1). That gathers 2.8 times fewer pixels, and pooling becomes the
   maximum of four contiguous blocks.
 
-All buffers are allocated once and written to again, and gradients are written out by hand. Training may use two threads,
-which change no bit: every long sum is cut into two halves here, whoever computes them.
+All buffers are allocated once and written to again, and gradients are written out by hand.
 `tests/test_speed.py` compares values and gradients with PyTorch's.
 """
 
@@ -20,8 +19,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
-
-from . import parallel
 
 CHUNK = 64  # images of 28 x 28 pixels at a time when predicting; fewer larger ones, for the same reason
 
@@ -53,11 +50,7 @@ class _ConvPool:
         self._max, self.out = new(M, h * w * B), new(M, h, w, B)
         self._max_1d, self._out_2d = self._max.view(-1), self.out.view(M, -1)
         if training:
-            # A long sum: in two halves, which two threads may compute without changing it.
-            halves = 2 if h * w * B % 2 == 0 else 1
-            self._columns_halves = self._columns_2d.view(36 * C, halves, -1).transpose(0, 1)
-            self._z_halves = self._z.view(4 * M, halves, -1).permute(1, 2, 0)
-            self._kernels_gradients, self._kernels_gradient = new(halves, 36 * C, 4 * M), new(36 * C, 4 * M)
+            self._kernels_gradient = new(36 * C, 4 * M)
             self._shifted_gradients = [tap for row in _taps(self._kernels_gradient.t(), C, M) for tap in row]
             self.x_gradient = torch.empty_like(x)
             # The 6x6 places as 3x3 pairs: nine sums, not 36.
@@ -83,8 +76,7 @@ class _ConvPool:
         torch.sub(self._max_1d, self._upper, out=self._lower)
         self._left.mul_(self._rows)
         torch.sub(self._rows, self._left, out=self._right)
-        torch.bmm(self._columns_halves, self._z_halves, out=self._kernels_gradients)
-        torch.sum(self._kernels_gradients, 0, out=self._kernels_gradient)
+        torch.mm(self._columns_2d, self._z.t(), out=self._kernels_gradient)
         first, second, *others = self._shifted_gradients
         torch.add(first, second, out=weight_gradient)
         for other in others:
@@ -169,7 +161,6 @@ def sgd_step(model, config) -> Callable:
                    maximize=False, fused=True)  # fmt: skip
 
     @torch.no_grad()
-    @parallel.two_threads()
     def step(images_N_C_H_W, labels_N, masks):
         if (n := len(labels_N)) not in trunks:
             trunks[n] = _Trunk(model, images_N_C_H_W.shape[1:], n, training=True)

@@ -47,17 +47,6 @@ def threads(n: int):
         _helpers[:] = before
 
 
-@contextlib.contextmanager
-def two_threads():
-    """Let PyTorch itself use two threads, if `threads` allows; only for sums so short that it does not cut them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(2, n_threads()))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def n_threads() -> int:
     """How many jobs `run` computes at the same time."""
     return 1 + len(_helpers)

@@ -7,6 +7,7 @@ from conftest import tiny
 import al_utils as al
 from al_utils import acquisition
 from al_utils.experiment import prepare, run_experiment
+from al_utils.randomness import generator
 
 
 def brute_force(log_probs_K_N_C):
@@ -51,8 +52,8 @@ def test_planted_disagreements_are_ranked_first_by_bald_and_not_by_entropy():
     for k in range(20):
         logits[k, planted, k % 2] = 12.0  # each sample sure, half of them of another class
     scores = acquisition.bald(logits.log_softmax(-1))
-    assert set(acquisition.top(scores, 3).tolist()) == set(planted.tolist())
-    by_entropy = acquisition.top(acquisition.max_entropy(logits.log_softmax(-1)), 3)
+    assert set(acquisition.top(scores, 3, generator(0, "ties")).tolist()) == set(planted.tolist())
+    by_entropy = acquisition.top(acquisition.max_entropy(logits.log_softmax(-1)), 3, generator(0, "ties"))
     assert not set(by_entropy.tolist()) & set(planted.tolist())
 
 
@@ -80,7 +81,7 @@ def test_equal_votes_are_ranked_by_entropy_but_never_before_more_votes():
     sure, unsure = [[0.98, 0.01, 0.01]] * 3, [[0.4, 0.3, 0.3]] * 3  # each unanimous
     one_differs = [[0.98, 0.01, 0.01]] * 2 + [[0.01, 0.98, 0.01]]
     log_probs_K_N_C = torch.tensor([sure, unsure, one_differs]).transpose(0, 1).log()
-    assert acquisition.top(acquisition.variation_ratios(log_probs_K_N_C), 3).tolist() == [2, 1, 0]
+    assert acquisition.top(acquisition.variation_ratios(log_probs_K_N_C), 3, generator(0, "ties")).tolist() == [2, 1, 0]
 
 
 @pytest.mark.parametrize("strategy", ["variation_ratios", "mean_std", "margin", "least_confidence", "bald_flipped"])
@@ -98,8 +99,12 @@ def test_as_released_is_rounding_noise_with_the_sign_flipped():
     assert torch.corrcoef(torch.stack([released, right]))[0, 1] < -0.99
 
 
-def test_top_gives_the_largest_first_and_of_equals_the_first():
-    assert acquisition.top(torch.tensor([1.0, 3.0, 2.0, 3.0]), 3).tolist() == [1, 3, 2]
+def test_top_gives_the_largest_first_and_equals_in_an_order_of_the_seed():
+    def top(seed):
+        return tuple(acquisition.top(torch.tensor([1.0, 3.0, 2.0, 3.0]), 3, generator(seed, "ties")).tolist())
+
+    assert {top(seed) for seed in range(40)} == {(1, 3, 2), (3, 1, 2)}
+    assert all(top(seed) == top(seed) for seed in range(10))
 
 
 @pytest.fixture
