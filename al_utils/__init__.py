@@ -5,7 +5,7 @@ from importlib import import_module
 # Name -> module. Imported on first use: a process that only reads a configuration does not wait for PyTorch.
 _HOME = {
     "AddGaussianNoise": "noise", "AddSaltAndPepperNoise": "noise", "ExperimentConfig": "config", "Ledger": "ledger",
-    "PROTOCOLS": "config", "ROOT": "config", "Round": "ledger", "SCENARIOS": "config", "environment": "machine",
+    "PROTOCOLS": "config", "ROOT": "config", "Round": "ledger", "SCENARIOS": "config", "environment": "compute.machine",
     "load_dataset": "datasets", "prepare": "experiment", "read_ledger": "ledger", "read_ledgers": "ledger",
     "run_experiment": "experiment", "run_name": "config",
 }  # fmt: skip

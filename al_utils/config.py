@@ -44,7 +44,6 @@ CHOICES = {
 }
 ROOT = Path(__file__).resolve().parent.parent  # the repository
 DATASETS = ("mnist5k", "mnist", "fashion_mnist", "cifar10", "folder:PATH")
-DATASET_LABELS = {"mnist5k": "MNIST-5k", "mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR-10"}
 NAME_FIELDS = ("dataset", "model", "strategy", "noise", "seed")
 
 
@@ -143,17 +142,6 @@ def run_name(config: ExperimentConfig, also: tuple[str, ...] = ()) -> str:
     parts = [str(values[name]) for name in NAME_FIELDS[:-1]] + [f"seed-{config.seed}"]
     parts += [f"{name}-{values[name]}" for name in also if name not in NAME_FIELDS]
     return "__".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).lstrip(".") for part in parts)
-
-
-def is_cifar10_folder(dataset: str) -> bool:
-    return dataset.startswith("folder:") and bool(re.match(r"cifar-?10(?!\d)", PurePath(dataset[7:]).name.lower()))
-
-
-def dataset_label(dataset: str) -> str:
-    """How a data set is written in tables and figures; of a `folder:PATH` only the folder's name, never the path."""
-    if is_cifar10_folder(dataset):
-        return "CIFAR-10 (JPEG)"
-    return DATASET_LABELS.get(dataset) or PurePath(dataset.removeprefix("folder:")).name or "own images"
 
 
 def check_choice(name: str, value: str, allowed) -> None:

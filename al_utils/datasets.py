@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from . import folders
-from .config import DATASETS, ROOT, ExperimentConfig, check_choice, dataset_label
+from .config import DATASETS, ROOT, ExperimentConfig, check_choice
 from .folders import DatasetError
 from .randomness import generator
+from .words import dataset_label
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 DOWNLOAD_TIMEOUT = 30  # seconds for a server to answer, each time it is waited for

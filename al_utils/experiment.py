@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from . import acquisition
+from .compute.machine import Stopwatch, environment, fixed_threads
 from .config import ExperimentConfig
 from .datasets import Dataset, Split, check_fits, load_dataset, split
 from .ledger import Ledger, Round
-from .machine import Stopwatch, environment, fixed_threads
 from .models import Classifier, build_model, draw_masks
 from .noise import AddGaussianNoise, AddSaltAndPepperNoise, Images
 from .oracle import Oracle, check_answers

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import fast_lenet
+from .compute import fast_lenet
 
 
 class Classifier(nn.Module):

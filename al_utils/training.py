@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import fast_lenet, parallel
+from .compute import fast_lenet, parallel
 from .config import ExperimentConfig
 from .models import Classifier, LeNet, draw_masks
 

@@ -17,10 +17,10 @@ import psutil
 import pytest
 import yaml
 
-from al_utils import sweep
 from al_utils.datasets import load_dataset
-from al_utils.jobs import ROOT
 from al_utils.ledger import read_ledger
+from al_utils.sweep import __main__ as command_line
+from al_utils.sweep.jobs import ROOT
 
 BASE = dict(dataset="mnist5k", model="lenet", noise="none", protocol="paper", scenario="constrained")
 BASE |= dict(n_initial=20, n_query=10, n_rounds=2, n_valid=50, epochs=1, device="cpu")
@@ -84,8 +84,8 @@ def run(folder: Path, *arguments) -> tuple[int, str]:
     said = io.StringIO()
     try:
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            patch.setattr(sweep, "run_sweep", functools.partial(sweep.run_sweep, **notebooks(folder)))
-            return sweep.main([*map(str, arguments), "--reports", str(folder / "reports")]), said.getvalue()
+            patch.setattr(command_line, "run_sweep", functools.partial(command_line.run_sweep, **notebooks(folder)))
+            return command_line.main([*map(str, arguments), "--reports", str(folder / "reports")]), said.getvalue()
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -94,8 +94,8 @@ def run(folder: Path, *arguments) -> tuple[int, str]:
 def start(folder: Path, *arguments) -> subprocess.Popen:
     """The same as a process of its own."""
     code = (
-        "import functools, sys; from al_utils import sweep; "
-        f"sweep.run_sweep = functools.partial(sweep.run_sweep, **{notebooks(folder)}); sys.exit(sweep.main())"
+        "import functools, sys; from al_utils.sweep import __main__ as line; "
+        f"line.run_sweep = functools.partial(line.run_sweep, **{notebooks(folder)}); sys.exit(line.main())"
     )
     command = [sys.executable, "-c", code, *map(str, arguments), "--reports", str(folder / "reports")]
     return subprocess.Popen(

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from al_utils import audit, calibration
-from al_utils.published import table_2
+from al_utils.chapters import audit, gal2017
+from al_utils.results.paper import table_2
 
 
 def test_dips_of_the_papers_run():
@@ -63,10 +63,10 @@ def test_images_needed_are_the_labels_of_the_first_round_at_the_target():
         return [dict(strategy="bald", seed=seed, n_labels=20 + 10 * i, test_accuracy=a) for i, a in enumerate(accuracies)]
 
     rounds = pd.DataFrame(run(0, 0.5, 0.9, 0.89, 0.95) + run(1, 0.5, 0.8999999, 0.9, 0.94))
-    assert calibration.images_needed(rounds, 0.10)["bald"].to_list() == [30, 30]
-    five = calibration.images_needed(rounds, 0.05)["bald"]
+    assert gal2017.images_needed(rounds, 0.10)["bald"].to_list() == [30, 30]
+    five = gal2017.images_needed(rounds, 0.05)["bald"]
     assert five[0] == 50 and math.isnan(five[1])
-    shown = calibration.table(rounds)
+    shown = gal2017.table(rounds)
     assert shown[("10% error", "ours")].item() == "30\n(30, 30)" and shown[("10% error", "Gal et al.")].item() == "145"
     assert shown[("5% error", "ours")].item() == "not reached\n(50, not reached)"
 
@@ -95,6 +95,6 @@ def test_a_part_that_does_not_exist_is_refused(tmp_path):
 def test_the_calibration_runs_at_its_smallest(tmp_path):
     sizes = dict(dataset="mnist5k", strategies="random, mean_std", seeds=1, n_rounds=2, variant_rounds=1, min_steps=5,
                  mc_samples=3, pool_subset=50)  # fmt: skip
-    status, said = execute("08_calibration", tmp_path, **sizes)
+    status, said = execute("08_gal_2017", tmp_path, **sizes)
     assert status == 0, said
     assert "not reached" in said and "Fewest images for 5% error" in said

@@ -16,8 +16,8 @@ from little_sweeps import BASE, experiment, run, stamps, write_sweep
 from PIL import Image
 
 from al_utils import datasets, run_experiment
-from al_utils.cluster import SweepError, connect
 from al_utils.datasets import DatasetError, load_dataset
+from al_utils.sweep.cluster import SweepError, connect
 
 NO_CUDA = "cuda:99"  # also on a machine with some
 
@@ -126,7 +126,7 @@ def test_results_that_cannot_be_written_anywhere(tmp_path):
 
 def test_a_scheduler_that_does_not_answer(monkeypatch):
     """Nobody listens; somebody does and says nothing; the address is none. The limit is stated and kept."""
-    monkeypatch.setattr("al_utils.cluster.CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr("al_utils.sweep.cluster.CONNECT_TIMEOUT", 2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         for address in ("tcp://127.0.0.1:9", f"tcp://127.0.0.1:{mute.getsockname()[1]}", "nowhere", "tcp://x:y", ""):
             began = time.monotonic()

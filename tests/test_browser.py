@@ -24,8 +24,8 @@ import pytest
 from conftest import ROOT
 
 from al_utils import ExperimentConfig, Ledger, Round, load_dataset, prepare, read_ledger
+from al_utils.compute.machine import fixed_threads
 from al_utils.experiment import header, run_round
-from al_utils.machine import fixed_threads
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 CHROMIUM = os.environ.get("AL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")

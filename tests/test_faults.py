@@ -28,14 +28,14 @@ from little_sweeps import (
     write_sweep,
 )
 
-from al_utils import jobs, stopping, sweep
-from al_utils.cluster import SweepError
 from al_utils.datasets import load_dataset
 from al_utils.experiment import header, prepare, run_experiment
-from al_utils.grid import load_sweep
-from al_utils.jobs import ROOT
 from al_utils.ledger import Ledger, LedgerError, read_ledger
-from al_utils.studies import read_runs
+from al_utils.results.studies import read_runs
+from al_utils.sweep import jobs, signals, whole
+from al_utils.sweep.cluster import SweepError
+from al_utils.sweep.grid import load_sweep
+from al_utils.sweep.jobs import ROOT
 from al_utils.training import Diverged
 
 NAME = "mnist5k__lenet__random__none__seed-"
@@ -65,7 +65,7 @@ def test_run_all_that_is_stopped_leaves_no_process_and_goes_on_to_the_same_end(t
         process = run_all(project, file, "--workers", 2)
         wait_until(lambda: len(pids(results)) == 2)
         with pytest.raises(SweepError, match="another sweep writes to"):
-            sweep.run_sweep(file, reports=project / "reports")
+            whole.run_sweep(file, reports=project / "reports")
         children = descendants(process)
         assert pids(results) < children
         # As a terminal does it: Ctrl-C goes to the whole process group.
@@ -105,12 +105,12 @@ def test_a_signal_whose_exception_is_lost_counts_all_the_same():
         def __del__(self):
             os.kill(os.getpid(), signal.SIGTERM)  # Python prints what is raised here, and goes on
 
-    with stopping.on_signals():
+    with signals.on_signals():
         Careless()
-        assert stopping.asked()
-        with pytest.raises(stopping.Stopped):
-            stopping.check()
-    stopping.check()
+        assert signals.asked()
+        with pytest.raises(signals.Stopped):
+            signals.check()
+    signals.check()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -225,7 +225,7 @@ def test_a_ledger_of_another_version_of_the_data_is_refused_before_the_start(tmp
     (images / "cat" / "0.png").unlink()
     before = stamps(results)
     with pytest.raises(LedgerError, match=r"checksum='\w+', not checksum='\w+'.*--force starts over"):
-        sweep.run_sweep(file, reports=tmp_path / "reports")
+        whole.run_sweep(file, reports=tmp_path / "reports")
     assert stamps(results) == before
     assert load_dataset(config.dataset).checksum != read_ledger(results / f"{run_of_sweep.name}.jsonl")[0]["data"]["checksum"]
 

@@ -12,7 +12,7 @@ from little_sweeps import wait_until
 
 from al_utils import Ledger, read_ledger, training
 from al_utils.experiment import prepare, query, run_experiment, train_model, unlabelled
-from al_utils.many import run_many
+from al_utils.sweep.local import run_many
 
 
 def test_runs_leave_ledgers_and_are_not_made_again(tmp_path):
@@ -39,7 +39,7 @@ def test_an_interrupted_run_goes_on(tmp_path):
 def test_workers_end_with_the_process_that_started_them(tmp_path):
     code = f"""
 from conftest import tiny
-from al_utils.many import run_many
+from al_utils.sweep.local import run_many
 if __name__ == "__main__":
     run_many([tiny(n_rounds=300)], {str(tmp_path)!r})
 """

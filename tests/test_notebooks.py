@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from al_utils import ExperimentConfig, read_ledger, read_ledgers
-from al_utils.grid import load_sweep
+from al_utils.sweep.grid import load_sweep
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

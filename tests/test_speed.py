@@ -10,7 +10,9 @@ import pytest
 import torch
 from conftest import tiny
 
-from al_utils import acquisition, benchmark, fast_lenet, parallel, run_experiment, training
+from al_utils import acquisition, run_experiment, training
+from al_utils.chapters import speed
+from al_utils.compute import fast_lenet, parallel
 from al_utils.models import build_model, draw_masks
 from al_utils.randomness import generator
 from al_utils.training import CHUNK, batches, predict_log_probs, predictions
@@ -152,19 +154,19 @@ def test_memory_of_a_mnist_run_and_that_it_does_not_hold_all_predictions(full_da
 
 def test_counted_arithmetic_of_lenet_is_that_worked_by_hand():
     c1, c2, full = 6 * 25 * 24 * 24, 16 * 150 * 8 * 8, 256 * 120 + 120 * 84 + 84 * 10
-    assert benchmark.image_flops(28) == 2 * (c1 + c2 + full)
-    work = benchmark.Work("lenet", "bald", 5, 10, 100, 1_000, "mnist5k")
+    assert speed.image_flops(28) == 2 * (c1 + c2 + full)
+    work = speed.Work("lenet", "bald", 5, 10, 100, 1_000, "mnist5k")
     training = 5 * 100 * 2 * (3 * (c1 + c2 + full) - c1)  # backward costs twice, but the first layer has no input gradient
     head = 120 * 84 + 84 * 10
     trunk = c1 + c2 + full - head
-    assert benchmark.arithmetic(work, 1_000, full_passes=False) == training + 2_000 * (trunk + 10 * head)
-    assert benchmark.arithmetic(work, 1_000, full_passes=True) == training + 2_000 * 10 * (trunk + head)
+    assert speed.arithmetic(work, 1_000, full_passes=False) == training + 2_000 * (trunk + 10 * head)
+    assert speed.arithmetic(work, 1_000, full_passes=True) == training + 2_000 * 10 * (trunk + head)
 
 
 def test_a_slope_and_its_words():
     x = [10, 100, 1_000]
-    assert benchmark.slope(x, [3 * v**2 for v in x]) == pytest.approx(2)
-    assert [benchmark.in_words(s) for s in (0.5, 1.0, 1.3)] == [
+    assert speed.slope(x, [3 * v**2 for v in x]) == pytest.approx(2)
+    assert [speed.in_words(s) for s in (0.5, 1.0, 1.3)] == [
         "more slowly than linearly", "linearly", "FASTER than linearly",
     ]  # fmt: skip
 

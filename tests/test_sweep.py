@@ -12,10 +12,10 @@ import pytest
 import yaml
 from little_sweeps import BASE, experiment, gone, ledgers, pids, run, stamps, write_sweep
 
-from al_utils import jobs, sweep
-from al_utils.grid import load_sweep
-from al_utils.jobs import ROOT
 from al_utils.ledger import LedgerError, read_ledger
+from al_utils.sweep import jobs, whole
+from al_utils.sweep.grid import load_sweep
+from al_utils.sweep.jobs import ROOT
 
 # Sweep files
 
@@ -90,7 +90,7 @@ def test_the_command_line_refuses_in_one_line(tmp_path, arguments, message):
 def test_what_the_data_or_the_strategies_do_not_have_is_refused_before_the_start(tmp_path):
     for bad, message in [(dict(n_valid=4_000), "4,000"), (dict(strategy="bold"), "did you mean 'bald'")]:
         with pytest.raises(ValueError, match=message):
-            sweep.run_sweep(write_sweep(tmp_path, base=BASE | bad), reports=tmp_path)
+            whole.run_sweep(write_sweep(tmp_path, base=BASE | bad), reports=tmp_path)
     assert stamps(tmp_path / "little") == {}
 
 
@@ -202,14 +202,14 @@ def test_failures_do_not_stop_a_sweep_and_what_is_finished_is_left_alone(tmp_pat
     assert status == 0 and "Nothing to do" in said and stamps(results) == before
 
     with pytest.raises(LedgerError, match=r"epochs=1, not epochs=2.*--force starts over, --reports DIR"):
-        sweep.run_sweep(write_sweep(tmp_path, base=BASE | {"epochs": 2}), reports=tmp_path / "reports")
+        whole.run_sweep(write_sweep(tmp_path, base=BASE | {"epochs": 2}), reports=tmp_path / "reports")
     assert stamps(results) == before
     write_sweep(tmp_path, base=BASE | {"epochs": 2}, seed=[0])
     assert run(tmp_path, file, "--force")[0] == 0
     assert read_ledger(results / "mnist5k__lenet__random__none__seed-0.jsonl")[0]["config"]["epochs"] == 2
 
     before = stamps(results)
-    (results / sweep.EXAMPLE).touch()
+    (results / whole.EXAMPLE).touch()
     status, said = run(tmp_path, file)
-    assert status == 0 and "replaced by your own" in said and not (results / sweep.EXAMPLE).exists()
+    assert status == 0 and "replaced by your own" in said and not (results / whole.EXAMPLE).exists()
     assert stamps(results)["mnist5k__lenet__random__none__seed-0.jsonl"] != before["mnist5k__lenet__random__none__seed-0.jsonl"]

@@ -15,8 +15,10 @@ from al_utils import Ledger, Round, read_ledger
 from al_utils.experiment import header, prepare, run_experiment
 from al_utils.folders import DatasetError
 from al_utils.oracle import NoisyOracle
-from al_utils.widgets import Job, Latest, cards, explore, inspect, plots_queries, png, queries
+from al_utils.results import replay
+from al_utils.widgets import cards, explore, inspector, query_figures
 from al_utils.widgets import desk as oracle
+from al_utils.widgets.controls import Job, Latest, png
 from al_utils.widgets.unlabelled import Unlabelled, lay_out
 
 FIELDS = dict(protocol="tuned", n_initial=20, n_query=5, n_rounds=2, n_valid=20, epochs=3)
@@ -36,7 +38,7 @@ def runs(tmp_path_factory):
     for strategy in ("random", "max_entropy", "bald"):
         config = tiny(strategy=strategy, noise="gaussian", noise_rate=0.3)
         list(run_experiment(config, folder / f"{config.name}.jsonl"))
-    return {run.config["strategy"]: run for run in queries.read_runs(folder)}
+    return {run.config["strategy"]: run for run in replay.read_runs(folder)}
 
 
 # --- Recomputation ---
@@ -45,7 +47,7 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize("strategy", ["random", "max_entropy", "bald"])
 def test_rounds_are_recomputed_to_the_last_bit(runs, strategy):
     for number in (0, 1):
-        found = queries.recompute(runs[strategy], number)
+        found = replay.recompute(runs[strategy], number)
         assert found.same_queries and found.largest_difference == 0 and "to the last bit" in str(found)
         for prediction, score in zip(found.predictions, runs[strategy].rounds[number].scores):
             assert prediction.total == pytest.approx(prediction.aleatoric + prediction.epistemic, abs=1e-12)
@@ -58,18 +60,18 @@ def test_rounds_are_recomputed_to_the_last_bit(runs, strategy):
 def test_a_round_that_an_oracle_answered_is_recomputed_from_its_answers(tmp_path):
     config = tiny(strategy="bald")
     list(run_experiment(config, tmp_path / "run.jsonl", NoisyOracle.uniform(10, 0.9)))
-    [run] = queries.read_runs(tmp_path)
-    assert "labelled by noisy" in run.title and queries.recompute(run, 1).largest_difference == 0
+    [run] = replay.read_runs(tmp_path)
+    assert "labelled by noisy" in run.title and replay.recompute(run, 1).largest_difference == 0
     wrong = replace(run.rounds[0], labels=run.rounds[0].classes)
-    other = queries.Run(run.path, run.header, [wrong, *run.rounds[1:]])
-    assert "other images" in str(queries.recompute(other, 1)) or queries.recompute(other, 1).largest_difference > 0
+    other = replay.Run(run.path, run.header, [wrong, *run.rounds[1:]])
+    assert "other images" in str(replay.recompute(other, 1)) or replay.recompute(other, 1).largest_difference > 0
 
 
 def test_entropies_by_hand():
     """Two samples that are each sure of another class: one bit of disagreement and no aleatoric part."""
     sure = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]).log()
     unsure = torch.tensor([[[0.5, 0.5]], [[0.5, 0.5]]]).log()
-    [a], [b] = queries.predictions(sure), queries.predictions(unsure)
+    [a], [b] = replay.predictions(sure), replay.predictions(unsure)
     assert (a.total, a.aleatoric, a.epistemic) == pytest.approx((math.log(2), 0, math.log(2)))
     assert (b.total, b.aleatoric, b.epistemic) == pytest.approx((math.log(2), math.log(2), 0))
     assert a.mean == pytest.approx([0.5, 0.5]) and a.spread == pytest.approx([0.5, 0.5]) and b.spread == pytest.approx([0, 0])
@@ -77,7 +79,7 @@ def test_entropies_by_hand():
 
 def test_changed_data_are_refused(runs):
     run = runs["bald"]
-    other = queries.Run(run.path, run.header | {"data": run.header["data"] | {"checksum": "0"}}, run.rounds)
+    other = replay.Run(run.path, run.header | {"data": run.header["data"] | {"checksum": "0"}}, run.rounds)
     with pytest.raises(RuntimeError, match="checksum"):
         _ = other.setting
 
@@ -85,12 +87,12 @@ def test_changed_data_are_refused(runs):
 def test_true_labels_through_the_same_pipeline(tmp_path):
     config = tiny(strategy="max_entropy")
     rounds = list(run_experiment(config, oracle=NoisyOracle.uniform(10, 0.9)))
-    truth = list(queries.with_true_labels(prepare(config), rounds))
+    truth = list(replay.with_true_labels(prepare(config), rounds))
     assert truth[0].metrics == rounds[0].metrics and [r.n_labels for r in truth] == [20, 25, 30]
     assert truth[2].metrics != rounds[2].metrics
     right = list(run_experiment(config))
     assert truth[1].metrics == right[1].metrics  # the first queries are the same, so the next round is too
-    assert [r.metrics for r in queries.with_true_labels(prepare(config), right)] == [r.metrics for r in right]
+    assert [r.metrics for r in replay.with_true_labels(prepare(config), right)] == [r.metrics for r in right]
 
 
 # --- Who queried what, and how much of it ---
@@ -98,21 +100,21 @@ def test_true_labels_through_the_same_pipeline(tmp_path):
 
 def test_who_queried_what():
     table = pd.DataFrame({"a": {1: 0, 2: 1, 3: 0}, "b": {2: 0, 4: 1}, "c": {2: 2, 4: 0}})
-    assert queries.chosen_by(table, "all") == [2] and queries.chosen_by(table, "several") == [2, 4]
-    assert queries.chosen_by(table, "a") == [1, 3] and queries.chosen_by(table, "b") == []
+    assert replay.chosen_by(table, "all") == [2] and replay.chosen_by(table, "several") == [2, 4]
+    assert replay.chosen_by(table, "a") == [1, 3] and replay.chosen_by(table, "b") == []
 
 
 def test_queried_by_counts_up_to_a_round(runs):
     peers = runs["bald"].peers(list(runs.values()))
     assert len(peers) == 3
-    table = queries.queried_by(peers, 0)
+    table = replay.queried_by(peers, 0)
     assert table["BALD"].dropna().index.tolist() == sorted(runs["bald"].rounds[0].queried)
-    assert queries.queried_by(peers, 1)["BALD"].notna().sum() == 10
+    assert replay.queried_by(peers, 1)["BALD"].notna().sum() == 10
 
 
 def test_share_over_rounds_against_the_hypergeometric_band(runs):
     run = runs["random"]
-    table = queries.share_over_rounds([run], run.setting.train.noisy_N)
+    table = replay.share_over_rounds([run], run.setting.train.noisy_N)
     hits = np.cumsum([sum(r.noisy) for r in run.asked])
     assert table.share.tolist() == pytest.approx((hits / [5, 10]).tolist()) and table.queried.tolist() == [5, 10]
     assert (
@@ -122,7 +124,7 @@ def test_share_over_rounds_against_the_hypergeometric_band(runs):
     )
     chosen = torch.zeros(len(run.setting.train), dtype=torch.bool)
     chosen[[i for r in run.asked for i in r.queried]] = True
-    [line] = queries.verdicts(queries.share_over_rounds([run], chosen), "are chosen")
+    [line] = replay.verdicts(replay.share_over_rounds([run], chosen), "are chosen")
     assert line.startswith("random: 100.0% of 10 queries are chosen, more than chance")
 
 
@@ -172,7 +174,7 @@ def test_explorer_says_what_is_wrong(tmp_path):
 
 
 def test_inspector_follows_its_controls_and_exports(runs, tmp_path):
-    panel = inspect.Inspector(list(runs.values()), tmp_path / "exports")
+    panel = inspector.Inspector(list(runs.values()), tmp_path / "exports")
     panel.run.value = runs["bald"]
     panel.round.value = 1
     wait_for(lambda: panel.here.value.count("<svg") == 10 and panel.there.value.count("<svg") == 10)
@@ -199,8 +201,8 @@ def test_a_slider_on_a_hundred_rounds_takes_less_than_03_seconds(tmp_path):
                 book.append(
                     Round(k, 20 + 10 * k, {"test_accuracy": 0.5}, ask, [0.5] * len(ask), [1] * len(ask), [True] * len(ask))
                 )
-    runs = queries.read_runs(tmp_path)
-    panel = inspect.Inspector(runs, tmp_path, recompute=False)
+    runs = replay.read_runs(tmp_path)
+    panel = inspector.Inspector(runs, tmp_path, recompute=False)
     spent = []  # of the processor, because other work on the machine says nothing about the widget
     for view in (0, 1, 2):
         panel.views.selected_index = view
@@ -319,7 +321,7 @@ def test_figures_are_drawn_from_several_threads_at_once():
     rounds = [Round(k, 10, {"test_accuracy": 0.1 * k}, [1]) for k in range(3)]
     drawn = []
     threads = [
-        threading.Thread(target=lambda: drawn.append(png(plots_queries.against_truth, rounds, [], "me"))) for _ in range(4)
+        threading.Thread(target=lambda: drawn.append(png(query_figures.against_truth, rounds, [], "me"))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()

@@ -9,20 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from ..results.replay import Prediction
+
 # Mid tones with enough contrast on white and on near-black; shape or text says the same as colour.
 BLUE, ORANGE, GREY = "#3b8ac4", "#dd7a1f", "#808080"
 INK, FAINT = "var(--jp-content-font-color1, #222)", "var(--jp-content-font-color2, #666)"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the MC samples say of one image: mean and standard deviation `[C]`, and the entropies in nats."""
-
-    mean: Sequence[float]
-    spread: Sequence[float]
-    total: float
-    aleatoric: float  # the mean entropy of the samples: what they agree to be unsure about
-    epistemic: float  # the rest, BALD: what they disagree about
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from ..config import ExperimentConfig
 from ..experiment import prepare, run_experiment
 from ..ledger import Round, read_ledger
 from ..oracle import SKIP, UNRECOGNISABLE, Person
-from ..pages import html_table
-from . import Job, button, drawn, plots_queries, say, status
+from ..results.pages import html_table
+from ..results.replay import with_true_labels
+from . import query_figures
 from .cards import data_uri, note, png_pixels
-from .queries import with_true_labels
+from .controls import Job, button, drawn, say, status
 from .unlabelled import Unlabelled, lay_out
 
 HERE = Path(__file__).parent
@@ -70,7 +71,7 @@ def results(rounds: list[Round], truth: list[Round], steps: list[dict], classes:
     """The curve and the summary, as HTML."""
     if not rounds:
         return note("The learning curve appears here after the first training.")
-    figure = drawn(plots_queries.against_truth, rounds, truth, who, alt="Test accuracy against the number of queries")
+    figure = drawn(query_figures.against_truth, rounds, truth, who, alt="Test accuracy against the number of queries")
     return figure + html_table(summary(rounds, truth, steps, classes))
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import ipywidgets as w
 import pandas as pd
 
-from .. import acquisition, plots
+from .. import acquisition
 from ..config import CHOICES, DATASETS, PROTOCOLS, ExperimentConfig
 from ..experiment import Setting, prepare, run_experiment
 from ..ledger import Round, read_ledger, tidy
-from ..published import label
-from . import Job, button, control, drawn, integer, say, status
+from ..results import figures
+from ..words import label
 from .cards import Card, cards, note
+from .controls import Job, button, control, drawn, integer, say, status
 
 METRICS = {"test accuracy": "test_accuracy", "test accuracy, clean images": "test_accuracy_clean",
            "validation accuracy": "valid_accuracy"}  # fmt: skip
@@ -29,7 +30,7 @@ def ledger_path(folder: str | Path, config: ExperimentConfig) -> Path:
 def curves(runs: dict[ExperimentConfig, list[Round]], metric: str = "test_accuracy"):
     """The learning curves so far, on an axis as long as the whole run."""
     rows = [tidy(config.name, config.to_dict(), round) for config, rounds in runs.items() for round in rounds]
-    figure = plots.learning_curves(pd.DataFrame(rows), metric)
+    figure = figures.learning_curves(pd.DataFrame(rows), metric)
     ends = [n for config in runs for n in (config.n_labels[0], config.n_labels[-1])]
     margin = 0.03 * (max(ends) - min(ends)) or 1
     figure.axes[0].set_xlim(min(ends) - margin, max(ends) + margin)

@@ -3,7 +3,7 @@
     python competitors.py plain|baal WORK.npz '{"model": "lenet", "strategy": "bald", ...}'
 
 prints one line of JSON with the seconds of each half. It stands alone, because baal has an environment of its own
-(`requirements-bench.txt`). WORK.npz is written by `al_utils.benchmark`; loading it is not timed. Both use PyTorch's
+(`requirements-bench.txt`). WORK.npz is written by `al_utils.chapters.speed`; loading it is not timed. Both use PyTorch's
 default number of threads, and no worker processes: starting them for each pass over the data took longer than they saved.
 """
 

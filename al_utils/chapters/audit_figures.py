@@ -9,9 +9,10 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..results.figures import strategy_style, styled
+from ..results.paper import DATASETS, MODELS, NOISES
+from ..words import label
 from .audit import last_batch, points
-from .plots import strategy_style, styled
-from .published import DATASETS, MODELS, NOISES, label
 
 LAST_BATCH = {"keep": ("#d55e00", "o"), "drop": ("#0072b2", "s"), "balance": ("#009e73", "^")}
 BARS = ("#4d4d4d", "#8da0b8", "#d9c9a3")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .plots import STYLE
+from .figures import STYLE
 from .studies import NOT_RUN
 
 

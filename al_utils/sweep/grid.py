@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from .config import NAME_FIELDS, ExperimentConfig, check_choice, check_names, run_name
+from ..config import NAME_FIELDS, ExperimentConfig, check_choice, check_names, run_name
 from .jobs import ROOT
 
 SWEEPS = ROOT / "notebooks" / "sweeps"

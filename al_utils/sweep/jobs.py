@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # glibc gives the memory of large tensors back after each use and asks for it again: a tenth of ResNet-18's time.
 KEEP_MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**30))
 START_TIMEOUT = 120  # seconds for a kernel to answer: on a busy machine a first `import` alone takes long

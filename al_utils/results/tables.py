@@ -6,10 +6,10 @@ from collections import Counter
 import pandas as pd
 from scipy import stats
 
-from . import published
-from .config import dataset_label
-from .published import MODELS, NOISES, STRATEGIES, label
-from .studies import CELL, NOT_RUN, SECONDS, and_list, final, groups, names, ordered
+from ..words import and_list, dataset_label, label
+from . import paper
+from .paper import MODELS, NOISES, STRATEGIES
+from .studies import CELL, NOT_RUN, SECONDS, final, groups, names, ordered
 
 
 def overview(runs: pd.DataFrame) -> pd.DataFrame:
@@ -34,14 +34,14 @@ def overview(runs: pd.DataFrame) -> pd.DataFrame:
 
 def departures(runs: pd.DataFrame) -> list[str]:
     """How the runs of `read_runs` depart from the paper, one plain phrase each."""
-    count = Counter(phrase for run in runs.to_dict("records") for phrase in published.differences(run))
+    count = Counter(phrase for run in runs.to_dict("records") for phrase in paper.differences(run))
     phrases = [phrase + (f" ({n} of {len(runs)} runs)" if n < len(runs) else "") for phrase, n in count.items()]
     return [*phrases, *stand_ins(runs.dataset)] or ["in nothing that the configuration fixes" if len(runs) else NOT_RUN]
 
 
 def stand_ins(datasets) -> list[str]:
     """For every data set that is not the paper's own: what it is compared with."""
-    theirs = {d: published.published_dataset(d) for d in ordered(datasets) if d not in published.DATASETS}
+    theirs = {d: paper.published_dataset(d) for d in ordered(datasets) if d not in paper.DATASETS}
     return [f"{dataset_label(d)} is compared with the paper's {label(p)}" if p else f"{dataset_label(d)} is not in the paper"
             for d, p in theirs.items()]  # fmt: skip
 
@@ -71,14 +71,14 @@ def table_2(study: pd.DataFrame) -> pd.DataFrame:
     """Final test accuracy (images as configured): noise × network by data set × strategy, the paper's number below."""
     last = final(study)
     compare = study.empty or study.scenario.iloc[0] == "constrained"
-    datasets = list(dict.fromkeys([*ordered(last.dataset), *published.DATASETS]))
+    datasets = list(dict.fromkeys([*ordered(last.dataset), *paper.DATASETS]))
     cells = {}
     for dataset in datasets:
         for strategy in ordered([*last.strategy, *STRATEGIES]):
             for noise in NOISES:
                 for model in MODELS:
                     ours = mean_se(100 * _pick(last, dataset=dataset, strategy=strategy, noise=noise, model=model))
-                    theirs = published.table_2(dataset, model, strategy, noise) if compare else None
+                    theirs = paper.table_2(dataset, model, strategy, noise) if compare else None
                     place = (label(noise), label(model)), (_heads(datasets)[dataset], label(strategy))
                     cells[place] = ours + (f"\npaper {theirs:.2f}%" if theirs is not None else "")
     return text_table(cells, ["noise", "network"], ["data set", "strategy"])
@@ -95,7 +95,7 @@ def figure_3(by_setting: dict[str, pd.DataFrame]) -> pd.DataFrame:
             strategies = ["–"] if scenario == "supervised" else ordered([*everything.strategy, *STRATEGIES])
             for strategy in strategies:
                 row = scenario, label(model), label(strategy)
-                theirs = published.figure_3(scenario, model, strategy)
+                theirs = paper.figure_3(scenario, model, strategy)
                 cells[row, "paper (MNIST)"] = f"{theirs:.2f}%" if theirs is not None else "–"
                 for dataset in datasets:
                     where = dict(scenario=scenario, model=model, dataset=dataset)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .grid import Run
 from .jobs import ROOT, count_rounds
-from .stopping import check
+from .signals import check
 
 CONNECT_TIMEOUT = 10  # seconds for a scheduler to answer
 
@@ -82,7 +82,7 @@ def _task(root: str):
     def run(job: dict) -> str:
         if root not in sys.path:
             sys.path.insert(0, root)
-        from al_utils.jobs import run_job
+        from al_utils.sweep.jobs import run_job
 
         return run_job(**job)
 

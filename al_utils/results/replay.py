@@ -1,6 +1,6 @@
 """What a ledger's queries say: recomputed predictions, who queried what, and shares over the rounds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from .. import acquisition
-from ..config import ExperimentConfig, dataset_label
+from ..config import ExperimentConfig
 from ..experiment import (
     Setting,
     after,
@@ -25,8 +25,18 @@ from ..experiment import (
     unlabelled,
 )
 from ..ledger import Round, check_header, read_ledger
-from ..published import label
-from .cards import Prediction
+from ..words import dataset_label, label
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the MC samples say of one image: mean and standard deviation `[C]`, and the entropies in nats."""
+
+    mean: Sequence[float]
+    spread: Sequence[float]
+    total: float
+    aleatoric: float  # the mean entropy of the samples: what they agree to be unsure about
+    epistemic: float  # the rest, BALD: what they disagree about
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,9 +3,9 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .plots import strategy_style, styled
-from .published import label
-from .report import text_table
+from ..results.figures import strategy_style, styled
+from ..results.tables import text_table
+from ..words import label
 
 # Images needed for a test error of 10% and 5%: "Deep Bayesian Active Learning with Image Data", table 1.
 GAL = {"bald": (145, 335), "variation_ratios": (120, 295), "max_entropy": (165, 355), "random": (255, 835)}

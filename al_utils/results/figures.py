@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .config import dataset_label
-from .published import label
+from ..words import dataset_label, label
 from .studies import NOT_RUN, SECONDS, by_setting, groups, ordered
 
 STYLE = {

@@ -15,9 +15,9 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from .config import ExperimentConfig, run_name
+from ..config import ExperimentConfig, run_name
+from ..ledger import read_ledger, tidy
 from .jobs import KEEP_MEMORY, ONE_THREAD
-from .ledger import read_ledger, tidy
 
 
 def run_many(
@@ -86,7 +86,7 @@ def _end_with_parent() -> None:
 
 
 def _run(path: Path, config: ExperimentConfig) -> None:
-    from .experiment import run_experiment  # here: naming the runs must not wait for PyTorch
+    from ..experiment import run_experiment  # here: naming the runs must not wait for PyTorch
 
     for _ in run_experiment(config, ledger=path):
         pass

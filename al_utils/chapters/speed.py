@@ -19,15 +19,15 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import acquisition, experiment
-from .config import ROOT, ExperimentConfig
-from .machine import fixed_threads
-from .models import build_model, draw_masks
-from .noise import Images
-from .plots import styled
-from .published import label
-from .randomness import generator
-from .training import fit, predictions
+from .. import acquisition, experiment
+from ..compute.machine import fixed_threads
+from ..config import ROOT, ExperimentConfig
+from ..models import build_model, draw_masks
+from ..noise import Images
+from ..randomness import generator
+from ..results.figures import styled
+from ..training import fit, predictions
+from ..words import label
 
 NAMES = {"plain": "plain PyTorch loop", "baal": "baal 2.1.0", "ours": "this project"}
 COLOURS = {"plain": "#7f7f7f", "baal": "#0072b2", "ours": "#d55e00"}

@@ -7,9 +7,10 @@ import ipywidgets as w
 import pandas as pd
 
 from ..ledger import Round
-from . import Latest, button, control, drawn, plots_queries, png, say, status
+from ..results.replay import Recomputed, Run, chosen_by, queried_by, recompute, share_over_rounds, verdicts
+from . import query_figures
 from .cards import LEGEND, Card, cards, note
-from .queries import Recomputed, Run, chosen_by, queried_by, recompute, share_over_rounds, verdicts
+from .controls import Latest, button, control, drawn, png, say, status
 
 PAGE = 10  # images shown at once
 MANY = 30  # images in a gallery
@@ -69,7 +70,7 @@ def shares_html(runs: list[Run], what: str) -> str:
     """`plots_queries.shares` and what it says, in sentences."""
     table = share_over_rounds(runs, flags(runs[0], what))
     said = "".join(note(line) for line in verdicts(table, "carry noise" if what == "noisy images" else f"are of {what}"))
-    return drawn(plots_queries.shares, table, what, alt=f"Share of {what} over the rounds") + said
+    return drawn(query_figures.shares, table, what, alt=f"Share of {what} over the rounds") + said
 
 
 class Inspector(w.VBox):
@@ -207,18 +208,18 @@ class Inspector(w.VBox):
         """What the present view shows, as a PNG."""
         view, number, classes = self.views.selected_index or 0, self.round.value, self.run.value.classes
         if view == 2:
-            return png(plots_queries.shares, self.selection(), self.what.value)
+            return png(query_figures.shares, self.selection(), self.what.value)
         if view == 1:
             setting = self.run.value.setting
             table = self.selection()[:MANY]
             shown = [Card(setting.train[[i]][0], [f"image {i}", f"class {classes[c]}" if c >= 0 else "class unknown"], noisy)
                      for i, c, noisy in zip(table["image"], table["class"], table["noisy"])]  # fmt: skip
-            return png(plots_queries.image_cards, shown, classes)
+            return png(query_figures.image_cards, shown, classes)
         shown = []
         for run in (run for run in self._sides() if self._asked(run, number)):
             page = round_cards(run, run.rounds[number], self._found.get((run.path, number)), self.first.value - 1)
             shown += [Card(c.image, [run.strategy, *c.lines], c.noisy, c.true_class, c.prediction) for c in page]
-        return png(plots_queries.image_cards, shown, classes, min(PAGE, len(self.run.value.rounds[number].queried)))
+        return png(query_figures.image_cards, shown, classes, min(PAGE, len(self.run.value.rounds[number].queried)))
 
     def _save(self):
         view = ["round", "who", "shares"][self.views.selected_index or 0]

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..ledger import Round
-from ..plots import strategy_style, styled
-from ..published import label
+from ..results.figures import strategy_style, styled
+from ..words import label
 from .cards import BLUE, ORANGE, Card, pixels
 
 

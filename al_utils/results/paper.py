@@ -1,4 +1,4 @@
-"""What the paper prints, and the names it prints it under.
+"""What the paper prints.
 
 Source: Luca Pantea, "Human-in-the-Loop ML Project", Table 2 and the table captioned "Figure 3". The paper's text calls
 the numbers of Table 2 errors ("over 91% error"), but they are accuracies, as the table's own caption says: 91.47% of
@@ -7,7 +7,8 @@ errors on MNIST would be worse than guessing, and the same run has 6-9% errors i
 
 from collections.abc import Mapping
 
-from .config import DATASET_LABELS, PROTOCOLS, SCENARIOS, is_cifar10_folder
+from ..config import PROTOCOLS, SCENARIOS
+from ..words import is_cifar10_folder
 
 DATASETS = ("mnist", "cifar10", "fashion_mnist")
 MODELS = ("lenet", "resnet18")
@@ -34,18 +35,6 @@ _FIGURE_3 = {
     ("constrained", "lenet"): (71.21, 80.94, 79.23),
     ("constrained", "resnet18"): (6.84, 8.63, 6.83),
 }
-
-_LABELS = DATASET_LABELS | dict(
-    lenet="LeNet", resnet18="ResNet-18", random="random", max_entropy="max. entropy", bald="BALD",
-    variation_ratios="variation ratios", mean_std="mean std. deviation", least_confidence="least confidence",
-    bald_flipped="BALD, sign flipped",
-    none="no noise", gaussian="Gaussian noise", salt_and_pepper="salt-and-pepper noise",
-)  # fmt: skip
-
-
-def label(name: str) -> str:
-    """How a model, strategy or noise is written in tables and figures; a name the paper does not have stays itself."""
-    return _LABELS.get(name, name)
 
 
 def published_dataset(dataset: str) -> str | None:

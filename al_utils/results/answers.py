@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy import stats
 
-from .published import MODELS, STRATEGIES, label
-from .report import text_table
-from .studies import CELL, RUN, and_list, final, groups, names, ordered
+from ..words import and_list, label
+from .paper import MODELS, STRATEGIES
+from .studies import CELL, RUN, final, groups, names, ordered
+from .tables import text_table
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,16 @@
-"""A sweep: a grid of runs, each an executed notebook with its ledger, on a Dask cluster, and a report of them all.
+"""A sweep: a grid of runs, each an executed notebook with its ledger, on a Dask cluster, and a report of them all."""
 
-python -m al_utils.sweep quick --workers 2
-"""
-
-import argparse
 import contextlib
 import fcntl
 import os
-import sys
 from pathlib import Path
 
+from ..folders import DatasetError
+from ..ledger import LedgerError, check_header, read_ledger
 from .cluster import SweepError, connect, execute
-from .folders import DatasetError
 from .grid import Run, Sweep, load_sweep
 from .jobs import ROOT, is_finished, run_notebook
-from .ledger import LedgerError, check_header, read_ledger
-from .stopping import Stopped, asked, check, on_signals
+from .signals import asked, check
 
 EXPERIMENT = "notebooks/02_experiment.ipynb"
 REPORT = "notebooks/05_report.ipynb"
@@ -110,8 +105,8 @@ def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict]) -> None:
 
     Also the finished runs': results on two versions of the data must not stand in one report.
     """
-    from . import acquisition
-    from .datasets import check_fits, load_dataset
+    from .. import acquisition
+    from ..datasets import check_fits, load_dataset
 
     datasets = {name: load_dataset(name) for name in {run.config.dataset for run in sweep.runs}}
     for run in sweep.runs:
@@ -167,39 +162,3 @@ def render(notebook: Path) -> str:
 
 def _shown(path: Path) -> str:
     return os.path.relpath(path)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status: 0, 1 (a run failed), 2 (refused), 130 or 143 (stopped)."""
-    parser = argparse.ArgumentParser(prog="python -m al_utils.sweep", description="Run a sweep and its report.")
-    add = parser.add_argument
-    add("sweep", help="a name in notebooks/sweeps, or the path of a YAML file")
-    add("--workers", type=int, metavar="N", help="runs at a time on this machine (default: one per core)")
-    add("--scheduler", metavar="tcp://HOST:PORT", help="use this running Dask cluster instead")
-    add("--force", action="store_true", help="delete the sweep's ledgers and notebooks, and start over")
-    add("--reports", type=Path, default=ROOT / "reports", metavar="DIR", help="where results go (default: reports)")
-    add("--timeout", type=float, metavar="SECONDS", help="limit of one run (default: the sweep's, or a day)")
-    options = parser.parse_args(arguments)
-
-    with on_signals():
-        try:
-            for name in ("workers", "timeout"):
-                if getattr(options, name) is not None and not getattr(options, name) > 0:
-                    raise ValueError(f"--{name}={getattr(options, name)} must be above 0.")
-            return 1 if run_sweep(**vars(options)) else 0
-        except Stopped as stopped:
-            _say_how_to_go_on(options)
-            return 128 + stopped.args[0]
-        except (ValueError, TypeError, LedgerError, SweepError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1 if isinstance(error, OSError) else 2
-
-
-def _say_how_to_go_on(options) -> None:
-    sweep = load_sweep(options.sweep)
-    finished = sum(is_finished(options.reports.absolute() / sweep.name / run.name, run.config.n_rounds) for run in sweep.runs)
-    print(f"Stopped. {finished} of {len(sweep.runs)} runs are finished; the same command goes on from here.")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import published
-from .config import ExperimentConfig, dataset_label
-from .ledger import read_ledger
-from .published import MODELS, NOISES, STRATEGIES, label
+from ..config import ExperimentConfig
+from ..ledger import read_ledger
+from ..words import dataset_label, label
+from . import paper
+from .paper import MODELS, NOISES, STRATEGIES
 
 CELL = ["dataset", "model", "noise"]  # what a strategy is compared within
 RUN = [*CELL, "strategy", "seed"]
@@ -19,7 +20,7 @@ CONFIG = [field.name for field in fields(ExperimentConfig)]
 # Everything else in a configuration must agree before runs are averaged. The device is no part of what is measured.
 SETTING = ["protocol", "scenario"]
 SETTING += [name for name in CONFIG if name not in (*RUN, *SETTING, "device", "split_seed")] + ["split"]
-ORDER = (*published.DATASETS, *MODELS, *NOISES, *STRATEGIES, "supervised", "ideal", "constrained")  # then the alphabet
+ORDER = (*paper.DATASETS, *MODELS, *NOISES, *STRATEGIES, "supervised", "ideal", "constrained")  # then the alphabet
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
@@ -101,9 +102,3 @@ def groups(frame: pd.DataFrame, keys: list[str]) -> list[tuple[tuple, pd.DataFra
 def names(key: tuple) -> tuple:
     """(data set, network, …) as they are written."""
     return (dataset_label(key[0]), *map(label, key[1:]))
-
-
-def and_list(words, word: str = "and") -> str:
-    """`a, b and c`."""
-    *first, last = [str(w) for w in words] or [""]
-    return f"{', '.join(first)} {word} {last}" if first else last

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
+from ..config import ROOT
 from . import parallel
-from .config import ROOT
 
 
 @contextlib.contextmanager

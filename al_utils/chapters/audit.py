@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from .published import DATASETS, MODELS, NOISES, table_2
+from ..results.paper import DATASETS, MODELS, NOISES, table_2
 
 
 def points(rounds: pd.DataFrame) -> pd.Series:

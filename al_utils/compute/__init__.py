@@ -1,0 +1,1 @@
+"""How a run is computed: fast paths, threads, clock, and what the machine is."""

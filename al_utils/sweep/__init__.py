@@ -1,0 +1,1 @@
+"""How many runs are run: sweep files, jobs, a Dask cluster, signals."""

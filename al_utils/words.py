@@ -1,0 +1,34 @@
+"""What things are called in tables, figures and sentences."""
+
+import re
+from pathlib import PurePath
+
+DATASET_LABELS = {"mnist5k": "MNIST-5k", "mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR-10"}
+_LABELS = DATASET_LABELS | dict(
+    lenet="LeNet", resnet18="ResNet-18", random="random", max_entropy="max. entropy", bald="BALD",
+    variation_ratios="variation ratios", mean_std="mean std. deviation", least_confidence="least confidence",
+    bald_flipped="BALD, sign flipped",
+    none="no noise", gaussian="Gaussian noise", salt_and_pepper="salt-and-pepper noise",
+)  # fmt: skip
+
+
+def label(name: str) -> str:
+    """How a model, strategy or noise is written in tables and figures; a name the paper does not have stays itself."""
+    return _LABELS.get(name, name)
+
+
+def is_cifar10_folder(dataset: str) -> bool:
+    return dataset.startswith("folder:") and bool(re.match(r"cifar-?10(?!\d)", PurePath(dataset[7:]).name.lower()))
+
+
+def dataset_label(dataset: str) -> str:
+    """How a data set is written in tables and figures; of a `folder:PATH` only the folder's name, never the path."""
+    if is_cifar10_folder(dataset):
+        return "CIFAR-10 (JPEG)"
+    return DATASET_LABELS.get(dataset) or PurePath(dataset.removeprefix("folder:")).name or "own images"
+
+
+def and_list(words, word: str = "and") -> str:
+    """`a, b and c`."""
+    *first, last = [str(w) for w in words] or [""]
+    return f"{', '.join(first)} {word} {last}" if first else last
