@@ -33,7 +33,7 @@ class Dataset:
 
     name: str
     label: str
-    classes: list[str]
+    class_names: list[str]
     mean: list[float]
     std: list[float]
     checksum: str
@@ -87,17 +87,17 @@ def _cache_dir() -> Path:
 
 def _decode_into(cached: Path, name: str) -> None:
     if name == "mnist5k":
-        classes, *arrays = _mnist5k()
+        class_names, *arrays = _mnist5k()
     elif name in TORCHVISION:
-        classes, *arrays = _torchvision(name)
+        class_names, *arrays = _torchvision(name)
     else:
-        classes, *arrays = folders.decode(folders.find(name))
+        class_names, *arrays = folders.decode(folders.find(name))
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array))
     mean_C, std_C = _moments(arrays[0])
     meta = dict(
-        name=name, label=dataset_label(name), classes=classes, checksum=digest.hexdigest()[:16],
+        name=name, label=dataset_label(name), class_names=class_names, checksum=digest.hexdigest()[:16],
         mean=(mean_C / 255).tolist(), std=(std_C / 255).clip(1e-6).tolist(),
     )  # fmt: skip
 
@@ -170,7 +170,7 @@ def _torchvision(name: str):
 
 def check_fits(config: ExperimentConfig, dataset: Dataset) -> None:
     """Raise a `ValueError` unless the data set has the images that the configuration asks for."""
-    n, n_classes = len(dataset.train_images), len(dataset.classes)
+    n, n_classes = len(dataset.train_images), len(dataset.class_names)
     n_labels = config.n_labels[-1]
     if n_labels + config.n_valid > n:
         raise ValueError(

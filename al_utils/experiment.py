@@ -23,7 +23,7 @@ from .training import Diverged, evaluate, fit, predictions
 
 
 @dataclass(frozen=True)
-class Setting:
+class Problem:
     """What all strategies under one seed share: the data, the split and the noise, on the run's device."""
 
     config: ExperimentConfig
@@ -36,7 +36,7 @@ class Setting:
     test_labels: Tensor
 
 
-def prepare(config: ExperimentConfig) -> Setting:
+def prepare(config: ExperimentConfig) -> Problem:
     """Load the data, split it and draw the noise: a pure function of the configuration.
 
     Raises:
@@ -57,7 +57,7 @@ def prepare(config: ExperimentConfig) -> Setting:
             else None
         )
 
-    return Setting(
+    return Problem(
         config=config,
         dataset=dataset,
         split=split(dataset.train_labels, config.n_initial, config.n_valid, config.split_seed),
@@ -94,20 +94,20 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
         ValueError: see `prepare`; images without a label and no oracle; an answer that is no class.
         LedgerError: see `Ledger`. training.Diverged: the loss is not finite.
     """
-    setting = prepare(config)
-    if oracle is None and (unknown := int((setting.dataset.train_labels < 0).sum())):
+    problem = prepare(config)
+    if oracle is None and (unknown := int((problem.dataset.train_labels < 0).sum())):
         raise ValueError(
-            f"{unknown:,} images of {setting.dataset.label} have no label, so an oracle must answer: "
+            f"{unknown:,} images of {problem.dataset.label} have no label, so an oracle must answer: "
             "label them in notebooks/04_be_the_oracle.ipynb, or give run_experiment an oracle."
         )
     with contextlib.ExitStack() as stack:
-        book = stack.enter_context(Ledger(ledger, header(setting, oracle))) if ledger else None
+        book = stack.enter_context(Ledger(ledger, header(problem, oracle))) if ledger else None
         done = list(book.rounds) if book else []
         yield from done
         if book and book.stopped:
             raise Diverged(book.stopped)
         for number in range(len(done), config.n_rounds + 1):
-            now, labelled = after(setting, done)
+            now, labelled = after(problem, done)
             try:
                 with fixed_threads():
                     round = run_round(now, number, labelled)
@@ -117,70 +117,70 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
                 raise
             if oracle and round.queried:
                 round = replace(round, labels=oracle.answer(round, config.seed))
-                check_answers(round.labels, round, len(setting.dataset.classes))
+                check_answers(round.labels, round, len(problem.dataset.class_names))
             if book:
                 book.append(round)
             done.append(round)
             yield round
 
 
-def after(setting: Setting, rounds: list[Round]) -> tuple[Setting, Tensor]:
-    """What the next round starts from: the setting with the answered labels in it, and the images labelled so far.
+def after(problem: Problem, rounds: list[Round]) -> tuple[Problem, Tensor]:
+    """What the next round starts from: the problem with the answered labels in it, and the images labelled so far.
 
     An image that the oracle gave no label is in neither the pool nor the labelled images, as indices into the training
     images.
     """
     queried = [i for r in rounds for i in r.queried]
-    answers = [a for r in rounds for a in (r.classes if r.labels is None else r.labels)]
+    answers = [a for r in rounds for a in (r.true_classes if r.labels is None else r.labels)]
     labelled = [i for i, answer in zip(queried, answers) if answer is not None]
     if any(r.labels is not None for r in rounds):
-        labels, given = setting.train_labels.clone(), [a for a in answers if a is not None]
+        labels, given = problem.train_labels.clone(), [a for a in answers if a is not None]
         labels[labelled] = torch.tensor(given, dtype=labels.dtype, device=labels.device)
-        pool = setting.split.pool[~torch.isin(setting.split.pool, torch.tensor(queried))]
-        setting = replace(setting, train_labels=labels, split=replace(setting.split, pool=pool))
-    return setting, torch.cat([setting.split.initial, torch.tensor(labelled, dtype=torch.long)])
+        pool = problem.split.pool[~torch.isin(problem.split.pool, torch.tensor(queried))]
+        problem = replace(problem, train_labels=labels, split=replace(problem.split, pool=pool))
+    return problem, torch.cat([problem.split.initial, torch.tensor(labelled, dtype=torch.long)])
 
 
-def run_round(setting: Setting, number: int, labelled: Tensor) -> Round:
+def run_round(problem: Problem, number: int, labelled: Tensor) -> Round:
     """One round from the labels so far (indices into the training images): a pure function of its arguments."""
-    watch = Stopwatch(setting.config.device)
+    watch = Stopwatch(problem.config.device)
     with watch("fit"):
-        model, train_loss = train_model(setting, number, labelled)
+        model, train_loss = train_model(problem, number, labelled)
     with watch("evaluate"):
-        metrics = {"train_loss": train_loss} | measure(setting, number, model)
+        metrics = {"train_loss": train_loss} | measure(problem, number, model)
     if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
-        raise Diverged(f"{wrong[0]} is {metrics[wrong[0]]}: lower lr={setting.config.lr}")
+        raise Diverged(f"{wrong[0]} is {metrics[wrong[0]]}: lower lr={problem.config.lr}")
     queried, scores = [], []
-    if number < setting.config.n_rounds:
-        queried, scores = query(setting, number, model, labelled, watch)
+    if number < problem.config.n_rounds:
+        queried, scores = query(problem, number, model, labelled, watch)
     return Round(
         round=number,
         n_labels=len(labelled),
         metrics=metrics,
         queried=queried,
         scores=scores,
-        classes=setting.dataset.train_labels[queried].tolist(),
-        noisy=setting.train.noisy_N[queried].tolist(),
+        true_classes=problem.dataset.train_labels[queried].tolist(),
+        noisy=problem.train.noisy_N[queried].tolist(),
         seconds={part: float(f"{spent:.4f}") for part, spent in watch.seconds.items()},
     )
 
 
-def train_model(setting: Setting, number: int, labelled: Tensor) -> tuple[Classifier, float]:
+def train_model(problem: Problem, number: int, labelled: Tensor) -> tuple[Classifier, float]:
     """The network of a round, newly initialised and trained on the images at `labelled`, and its training loss."""
-    c, s = setting.config, setting
+    c, s = problem.config, problem
     rng = partial(generator, c.seed, round=number)
     labelled, valid = labelled.to(c.device), s.split.valid.to(c.device)
     train = s.train.redrawn(rng("noise in training", device=s.train.pixels.device))
-    model = build_model(c.model, s.dataset.train_images.shape, len(s.dataset.classes), rng("initialisation"), c.device)
+    model = build_model(c.model, s.dataset.train_images.shape, len(s.dataset.class_names), rng("initialisation"), c.device)
     train_loss = fit(
         model, train.take(labelled), s.train_labels[labelled], c, rng("batches"), (train.take(valid), s.train_labels[valid])
     )
     return model, train_loss
 
 
-def measure(setting: Setting, number: int, model: Classifier) -> dict[str, float]:
+def measure(problem: Problem, number: int, model: Classifier) -> dict[str, float]:
     """Validation accuracy; accuracy, NLL and ECE on the test images as configured; accuracy on the clean ones."""
-    s = setting
+    s = problem
     rng = generator(s.config.seed, "noise in evaluation", number, s.train.pixels.device)
     valid = s.split.valid.to(s.config.device)
     on_valid = evaluate(model, s.train.redrawn(rng).take(valid), s.train_labels[valid])
@@ -195,21 +195,21 @@ def measure(setting: Setting, number: int, model: Classifier) -> dict[str, float
     }
 
 
-def query(setting: Setting, number: int, model: Classifier, labelled: Tensor, watch=None) -> tuple[list[int], list[float]]:
+def query(problem: Problem, number: int, model: Classifier, labelled: Tensor, watch=None) -> tuple[list[int], list[float]]:
     """The `n_query` unlabelled images that the strategy wants next: indices into the training images, and their scores.
 
     Raises:
         RuntimeError: the predictions or scores mean nothing, see `acquisition.check_samples` and `check_scores`.
     """
-    c, watch = setting.config, watch or Stopwatch(setting.config.device)
+    c, watch = problem.config, watch or Stopwatch(problem.config.device)
     strategy = acquisition.get(c.strategy, c.posterior)
-    pool = unlabelled(setting, labelled)
+    pool = unlabelled(problem, labelled)
     if 0 < c.pool_subset < len(pool):
         drawn = torch.randperm(len(pool), generator=generator(c.seed, "pool subset", number))[: c.pool_subset]
         pool = pool[drawn.sort().values]
     extra = {"generator": generator(c.seed, "acquisition", number)} if strategy.takes_generator else {}
     if strategy.predicts:
-        chunks = watch.each("predict", posterior_predictions(setting, number, model, pool))
+        chunks = watch.each("predict", posterior_predictions(problem, number, model, pool))
     else:
         chunks = [torch.empty(0, len(pool), 0)]
     with watch("acquire"):
@@ -229,17 +229,17 @@ def query(setting: Setting, number: int, model: Classifier, labelled: Tensor, wa
         return pool[positions.cpu()].tolist(), scores.tolist()
 
 
-def unlabelled(setting: Setting, labelled: Tensor) -> Tensor:
+def unlabelled(problem: Problem, labelled: Tensor) -> Tensor:
     """The pool without what has been queried, as ascending indices into the training images."""
-    in_pool = torch.zeros(len(setting.train), dtype=torch.bool)
-    in_pool[setting.split.pool] = True
+    in_pool = torch.zeros(len(problem.train), dtype=torch.bool)
+    in_pool[problem.split.pool] = True
     in_pool[labelled] = False
     return in_pool.nonzero().flatten()
 
 
-def posterior_predictions(setting: Setting, number: int, model: Classifier, index: Tensor) -> Iterator[Tensor]:
+def posterior_predictions(problem: Problem, number: int, model: Classifier, index: Tensor) -> Iterator[Tensor]:
     """Log-probabilities of the training images at `index` under the samples of a round, in chunks `[K, n, C]`."""
-    c, train = setting.config, setting.train
+    c, train = problem.config, problem.train
     train = train.redrawn(generator(c.seed, "noise in acquisition", number, train.pixels.device))
     if c.posterior == "as_released":  # no dropout anywhere: K identical passes
         for log_probs_1_n_C in predictions(model, train, index=index.to(c.device)):
@@ -255,14 +255,14 @@ def posterior_predictions(setting: Setting, number: int, model: Classifier, inde
         yield log_probs_K_n_C
 
 
-def header(setting: Setting, oracle: Oracle | None = None) -> dict:
+def header(problem: Problem, oracle: Oracle | None = None) -> dict:
     """A ledger's first line: what fixes the result (configuration, data, initial labels) and where it was computed."""
-    d = setting.dataset
+    d = problem.dataset
     labelled_by = {"oracle": oracle.description} if oracle else {}
     return {
-        "config": setting.config.to_dict(),
-        "data": {"name": d.name, "label": d.label, "checksum": d.checksum, "classes": d.classes},
-        "initial": setting.split.initial.tolist(),
-        "environment": environment(setting.config.device),
+        "config": problem.config.to_dict(),
+        "data": {"name": d.name, "label": d.label, "checksum": d.checksum, "classes": d.class_names},
+        "initial": problem.split.initial.tolist(),
+        "environment": environment(problem.config.device),
         **labelled_by,
     }

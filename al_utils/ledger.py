@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 VERSION = 1
+_JSON_NAMES = {"true_classes": "classes"}  # where a file says it otherwise than `Round`
+_FIELD_NAMES = {name: field for field, name in _JSON_NAMES.items()}
 
 
 class LedgerError(RuntimeError):
@@ -22,7 +24,7 @@ class Round:
     """What one round found: metrics of the network trained on `n_labels` labels, and what it queried next.
 
     `queried` are indices into the data set's training images, in the order of the acquisition function (best first);
-    `scores` (in the units of the acquisition function), `classes` (true classes) and `noisy` (whether the image
+    `scores` (in the units of the acquisition function), `true_classes` and `noisy` (whether the image
     carries noise) are aligned with it. The last round queries nothing. `seconds` maps fit, evaluate, predict and
     acquire to wall-clock time. `labels` is what an oracle answered (None: no label), where one was given; without one
     the true classes are the labels.
@@ -33,7 +35,7 @@ class Round:
     metrics: dict[str, float]
     queried: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
-    classes: list[int] = field(default_factory=list)
+    true_classes: list[int] = field(default_factory=list)
     noisy: list[bool] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     labels: list[int | None] | None = None
@@ -84,7 +86,7 @@ class Ledger:
         record = asdict(round)
         if round.labels is None:
             del record["labels"]
-        self._write(record)
+        self._write({_JSON_NAMES.get(name, name): value for name, value in record.items()})
         self.rounds.append(round)
 
     def stop(self, reason: str) -> None:
@@ -123,7 +125,7 @@ def read_ledger(path: str | Path) -> tuple[dict | None, list[Round]]:
             elif "stopped" in record:
                 header["stopped"] = record["stopped"]
             else:
-                rounds.append(Round(**record))
+                rounds.append(Round(**{_FIELD_NAMES.get(name, name): value for name, value in record.items()}))
                 if rounds[-1].round != number - 2:
                     raise ValueError(f"round {rounds[-1].round} where {number - 2} should be")
                 if "stopped" in header:

@@ -34,7 +34,7 @@ class TrueLabels:
     description = {"kind": "true labels"}
 
     def answer(self, round: Round, seed: int) -> list[int | None]:
-        return list(round.classes)
+        return list(round.true_classes)
 
 
 class NoisyOracle:
@@ -62,11 +62,11 @@ class NoisyOracle:
 
     def answer(self, round: Round, seed: int) -> list[int | None]:
         C = len(self.confusion_C_C)
-        if not all(0 <= c < C for c in round.classes):
+        if not all(0 <= c < C for c in round.true_classes):
             raise ValueError(
-                f"the confusion is of classes 0 to {C - 1}, but the queries are of classes {sorted(set(round.classes))}."
+                f"the confusion is of classes 0 to {C - 1}, but the queries are of classes {sorted(set(round.true_classes))}."
             )
-        rows: Tensor = self.confusion_C_C[round.classes]
+        rows: Tensor = self.confusion_C_C[round.true_classes]
         return torch.multinomial(rows, 1, generator=generator(seed, "oracle", round.round)).flatten().tolist()
 
 

@@ -136,9 +136,9 @@ def test_a_strategy_may_choose_a_batch(registry):
 
     config = tiny(strategy="every_hundredth", n_rounds=1)
     [first, _] = run_experiment(config)
-    setting = prepare(config)
-    assert seen == [(4, len(setting.split.pool), 10)]
-    assert first.queried == setting.split.pool[torch.arange(5) * 100].tolist()
+    problem = prepare(config)
+    assert seen == [(4, len(problem.split.pool), 10)]
+    assert first.queried == problem.split.pool[torch.arange(5) * 100].tolist()
 
 
 def test_an_unknown_strategy_is_refused_with_the_known_ones():

@@ -255,7 +255,7 @@ def test_a_class_that_must_not_be_read(image_folder):
 
 def test_what_systems_leave_in_folders_is_no_class(image_folder):
     folder = image_folder({"cat": 10, "dog": 10, ".ipynb_checkpoints": 3, "__MACOSX": 3})
-    assert load_dataset(f"folder:{folder}").classes == ["cat", "dog"]
+    assert load_dataset(f"folder:{folder}").class_names == ["cat", "dog"]
 
 
 # Data sets

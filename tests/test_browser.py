@@ -351,8 +351,8 @@ def test_be_the_oracle(notebook, house):
     fields = dict(strategy="max_entropy", protocol="tuned", n_initial=50, n_query=6, n_rounds=2, n_valid=100, epochs=40)
     config = ExperimentConfig.from_dict(fields)
     with fixed_threads():
-        first = run_round(setting := prepare(config), 0, setting.split.initial)
-    wrong = (first.classes[0] + 1) % 10
+        first = run_round(problem := prepare(config), 0, problem.split.initial)
+    wrong = (first.true_classes[0] + 1) % 10
     ledger = house / f"reports/runs/oracle/{config.name}__{config.digest}__me.jsonl"
     answers = ledger.with_suffix(".answers")
     desk, cells = nb.page.locator(".al-desk"), nb.page.locator(".jp-Cell").count()
@@ -393,17 +393,17 @@ def test_be_the_oracle(notebook, house):
     nb.button("▶ Start").click()
     at(4)
     desk = nb.page.locator(".al-desk")
-    desk.get_by_role("button", name=str(first.classes[3]), exact=True).click()  # with the mouse
+    desk.get_by_role("button", name=str(first.true_classes[3]), exact=True).click()  # with the mouse
     at(5)
-    nb.page.keyboard.press(str(first.classes[4]))  # the desk has the focus after a click
+    nb.page.keyboard.press(str(first.true_classes[4]))  # the desk has the focus after a click
     at(6)
-    nb.page.keyboard.press(str(first.classes[5]))
+    nb.page.keyboard.press(str(first.true_classes[5]))
     nb.see("All 6 are answered: hand in, or undo.")
     assert read_ledger(ledger)[1] == []
     nb.screenshot("answered")
     nb.page.keyboard.press("Enter")
     nb.see("Round 2: image 1 of 6.")
-    given = [wrong, None, None, *first.classes[3:]]
+    given = [wrong, None, None, *first.true_classes[3:]]
     assert [r.labels for r in read_ledger(ledger)[1]] == [given]
     nb.button("■ Stop").click()
     nb.await_status("Stopped. 6 answers are handed in, 0 more are saved.")
@@ -467,4 +467,4 @@ def test_images_of_ones_own_without_labels(notebook, house):
     nb.page.get_by_text("the true classes of these images").scroll_into_view_if_needed()
     nb.screenshot("done")
     [rounds] = [rounds for name, rounds in ledgers(house / "reports/runs/oracle").items() if "my-images" in name]
-    assert rounds[0].labels == [0, 0, 0] and rounds[0].classes == [-1] * 3
+    assert rounds[0].labels == [0, 0, 0] and rounds[0].true_classes == [-1] * 3

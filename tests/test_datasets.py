@@ -20,7 +20,7 @@ def test_embedded_digits():
 def test_complete_sets_of_torchvision(full_data, name, first):
     d = load_dataset(name)
     assert d.train_images.shape == (60_000, 1, 28, 28) and d.test_images.shape == (10_000, 1, 28, 28)
-    assert int(d.train_labels[0]) == first and len(d.classes) == 10  # the published first label
+    assert int(d.train_labels[0]) == first and len(d.class_names) == 10  # the published first label
     known_mean = {"mnist": 0.1307, "fashion_mnist": 0.2860}[name]  # as usually quoted
     assert abs(d.mean[0] - known_mean) < 1e-4
 
@@ -28,7 +28,7 @@ def test_complete_sets_of_torchvision(full_data, name, first):
 def test_cifar10_from_a_folder(cifar10_folder):
     d = load_dataset(f"folder:{cifar10_folder}")
     assert d.label == "CIFAR-10 (JPEG)" and d.train_images.shape[1:] == (3, 32, 32)
-    assert d.classes == ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    assert d.class_names == ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     assert len(d.train_images) == 5_000 and len(d.test_images) == 1_000
 
 
@@ -37,7 +37,7 @@ def test_folder_holds_the_pixels_and_is_split_where_it_has_no_test(image_folder)
 
     folder = image_folder({"cat": 10, "dog": 11}, mode="RGB")
     d = load_dataset(f"folder:{folder}")
-    assert d.classes == ["cat", "dog"] and d.train_images.shape == (17, 3, 20, 20) and len(d.test_images) == 4
+    assert d.class_names == ["cat", "dog"] and d.train_images.shape == (17, 3, 20, 20) and len(d.test_images) == 4
     files = sorted((folder / "cat").iterdir())
     first = np.asarray(Image.open(files[0])).transpose(2, 0, 1)
     assert np.array_equal(d.train_images[0].numpy(), first)

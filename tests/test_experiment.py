@@ -15,21 +15,21 @@ from al_utils.training import Diverged
 def without_timings(path):
     header, rounds = read_ledger(path)
     return {k: v for k, v in header.items() if k != "environment"}, [
-        (r.round, r.n_labels, r.metrics, r.queried, r.scores, r.classes, r.noisy) for r in rounds
+        (r.round, r.n_labels, r.metrics, r.queried, r.scores, r.true_classes, r.noisy) for r in rounds
     ]
 
 
 def test_rounds_count_labels_and_query_the_pool_once():
     config = tiny(strategy="max_entropy", noise="gaussian")
-    setting, rounds = prepare(config), list(run_experiment(config))
+    problem, rounds = prepare(config), list(run_experiment(config))
     assert [r.n_labels for r in rounds] == [20, 25, 30] == list(config.n_labels)
     assert [len(r.queried) for r in rounds] == [5, 5, 0]
     queried = [i for r in rounds for i in r.queried]
-    assert len(set(queried)) == 10 and set(queried) <= set(setting.split.pool.tolist())
-    assert not set(queried) & set(setting.split.initial.tolist() + setting.split.valid.tolist())
+    assert len(set(queried)) == 10 and set(queried) <= set(problem.split.pool.tolist())
+    assert not set(queried) & set(problem.split.initial.tolist() + problem.split.valid.tolist())
     for r in rounds:
-        assert r.classes == setting.dataset.train_labels[r.queried].tolist()
-        assert r.noisy == setting.train.noisy_N[r.queried].tolist()
+        assert r.true_classes == problem.dataset.train_labels[r.queried].tolist()
+        assert r.noisy == problem.train.noisy_N[r.queried].tolist()
         assert set(r.metrics) == {
             "train_loss",
             "valid_accuracy",
@@ -47,11 +47,11 @@ def test_queried_are_pool_indices_of_the_best_scores():
     from al_utils.experiment import posterior_predictions
 
     config = tiny(strategy="bald")
-    setting = prepare(config)
-    model, _ = train_model(setting, 0, setting.split.initial)
-    queried, scores = query(setting, 0, model, setting.split.initial)
-    pool = unlabelled(setting, setting.split.initial)
-    every = torch.cat([acquisition.bald(p) for p in posterior_predictions(setting, 0, model, pool)])
+    problem = prepare(config)
+    model, _ = train_model(problem, 0, problem.split.initial)
+    queried, scores = query(problem, 0, model, problem.split.initial)
+    pool = unlabelled(problem, problem.split.initial)
+    every = torch.cat([acquisition.bald(p) for p in posterior_predictions(problem, 0, model, pool)])
     by_index = dict(zip(pool.tolist(), every.tolist()))
     assert sorted(by_index.values(), reverse=True)[:5] == scores == [by_index[i] for i in queried]
 
@@ -84,13 +84,13 @@ def test_scenario_without_rounds_is_plain_supervised_learning():
 def test_strategies_under_one_seed_share_split_pool_noise_and_first_network():
     firsts = {}
     for strategy in ("random", "max_entropy", "bald"):
-        setting = prepare(tiny(strategy=strategy, noise="gaussian"))
-        first = run_round(setting, 0, setting.split.initial)
+        problem = prepare(tiny(strategy=strategy, noise="gaussian"))
+        first = run_round(problem, 0, problem.split.initial)
         firsts[strategy] = (
             first.metrics,
-            setting.split.initial.tolist(),
-            setting.split.valid.tolist(),
-            setting.train.noisy_N.tolist(),
+            problem.split.initial.tolist(),
+            problem.split.valid.tolist(),
+            problem.train.noisy_N.tolist(),
         )
         queried = first.queried
         assert len(queried) == 5
@@ -98,11 +98,11 @@ def test_strategies_under_one_seed_share_split_pool_noise_and_first_network():
 
 
 def test_seeds_differ_in_everything_and_as_released_only_in_training():
-    def setting(**changes):
+    def problem(**changes):
         return prepare(tiny(**changes))
 
-    assert not torch.equal(setting(seed=0).split.initial, setting(seed=1).split.initial)
-    released = [setting(seed=seed, protocol="as_released") for seed in (0, 1)]
+    assert not torch.equal(problem(seed=0).split.initial, problem(seed=1).split.initial)
+    released = [problem(seed=seed, protocol="as_released") for seed in (0, 1)]
     assert torch.equal(released[0].split.initial, released[1].split.initial)
 
 

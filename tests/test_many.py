@@ -79,35 +79,35 @@ def test_a_diverged_run_is_reported_after_the_others(tmp_path):
 
 @pytest.mark.parametrize("where, noisy_train, noisy_test", [("all", True, True), ("train", True, False), ("test", False, True)])
 def test_noise_hits_only_the_images_it_is_meant_for(where, noisy_train, noisy_test):
-    clean, setting = prepare(tiny()), prepare(tiny(noise="gaussian", noise_on=where))
+    clean, problem = prepare(tiny()), prepare(tiny(noise="gaussian", noise_on=where))
     every = slice(0, 1_000)
-    assert torch.equal(clean.train[every], setting.train[every]) != noisy_train
-    assert torch.equal(clean.test[every], setting.test[every]) != noisy_test
-    assert torch.equal(setting.test_clean[every], clean.test[every])
+    assert torch.equal(clean.train[every], problem.train[every]) != noisy_train
+    assert torch.equal(clean.test[every], problem.test[every]) != noisy_test
+    assert torch.equal(problem.test_clean[every], clean.test[every])
     both = prepare(tiny(noise="gaussian"))
     for part, noisy in (("train", noisy_train), ("test", noisy_test)):  # the same noise wherever else there is some
-        assert not noisy or torch.equal(getattr(both, part)[every], getattr(setting, part)[every])
+        assert not noisy or torch.equal(getattr(both, part)[every], getattr(problem, part)[every])
 
 
 def test_a_round_takes_at_least_min_steps(monkeypatch):
     counted = []
     monkeypatch.setattr(training, "batches", lambda n, *_: counted.append(n) or [torch.arange(20), torch.arange(20, n)])
-    setting = prepare(tiny(n_initial=70, epochs=3))
-    train_model(setting, 0, setting.split.initial)
+    problem = prepare(tiny(n_initial=70, epochs=3))
+    train_model(problem, 0, problem.split.initial)
     assert len(counted) == 1 + 3  # counted once, then drawn for each epoch
     counted.clear()
-    setting = prepare(tiny(n_initial=70, epochs=3, min_steps=9))
-    train_model(setting, 0, setting.split.initial)
+    problem = prepare(tiny(n_initial=70, epochs=3, min_steps=9))
+    train_model(problem, 0, problem.split.initial)
     assert len(counted) == 1 + 5  # two batches an epoch
 
 
 def test_a_pool_subset_is_drawn_anew_each_round_and_is_all_that_is_scored():
-    setting = prepare(tiny(strategy="bald", pool_subset=30))
-    model, _ = train_model(setting, 0, setting.split.initial)
-    first, second = (query(setting, number, model, setting.split.initial)[0] for number in (0, 1))
+    problem = prepare(tiny(strategy="bald", pool_subset=30))
+    model, _ = train_model(problem, 0, problem.split.initial)
+    first, second = (query(problem, number, model, problem.split.initial)[0] for number in (0, 1))
     assert len(set(first)) == 5 and first != second
-    assert set(first) <= set(unlabelled(setting, setting.split.initial).tolist())
-    whole = query(prepare(tiny(strategy="bald")), 0, model, setting.split.initial)
-    assert query(prepare(tiny(strategy="bald", pool_subset=10**6)), 0, model, setting.split.initial) == whole
+    assert set(first) <= set(unlabelled(problem, problem.split.initial).tolist())
+    whole = query(prepare(tiny(strategy="bald")), 0, model, problem.split.initial)
+    assert query(prepare(tiny(strategy="bald", pool_subset=10**6)), 0, model, problem.split.initial) == whole
     with pytest.raises(ValueError, match="pool_subset=3 holds fewer images than n_query=5"):
         tiny(pool_subset=3)

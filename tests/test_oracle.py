@@ -36,7 +36,7 @@ def wait_for(condition, seconds=20):
 def test_true_labels_change_nothing_but_the_record(tmp_path):
     config = tiny(strategy="bald", noise="gaussian")
     plain, told = list(run_experiment(config)), list(run_experiment(config, tmp_path / "told.jsonl", TrueLabels()))
-    assert [r.labels for r in plain] == [None] * 3 and [r.labels for r in told] == [r.classes for r in told[:2]] + [None]
+    assert [r.labels for r in plain] == [None] * 3 and [r.labels for r in told] == [r.true_classes for r in told[:2]] + [None]
     assert [replace(r, labels=None, seconds={}) for r in told] == [replace(r, seconds={}) for r in plain]
     assert list(run_experiment(config, tmp_path / "told.jsonl", TrueLabels())) == told  # read, not run
 
@@ -52,11 +52,11 @@ def test_training_uses_the_given_labels_and_skipped_images_leave_the_pool(tmp_pa
     rounds = list(run_experiment(config, tmp_path / "run.jsonl", Skipper()))
     assert [r.n_labels for r in rounds] == [20, 24, 28] and [r.labels for r in rounds[:2]] == [[None, 3, 3, 3, 3]] * 2
     assert len({i for r in rounds for i in r.queried}) == 10  # a skipped image is not asked for again
-    setting, labelled = after(prepare(config), rounds[:2])
+    problem, labelled = after(prepare(config), rounds[:2])
     assert not set(labelled.tolist()) & {r.queried[0] for r in rounds[:2]}
-    assert setting.train_labels[labelled[20:]].tolist() == [3] * 8
-    assert setting.train_labels[setting.split.initial].tolist() == setting.dataset.train_labels[setting.split.initial].tolist()
-    assert train_model(setting, 2, labelled)[1] == rounds[2].metrics["train_loss"]
+    assert problem.train_labels[labelled[20:]].tolist() == [3] * 8
+    assert problem.train_labels[problem.split.initial].tolist() == problem.dataset.train_labels[problem.split.initial].tolist()
+    assert train_model(problem, 2, labelled)[1] == rounds[2].metrics["train_loss"]
     assert read_ledgers(tmp_path / "run.jsonl").labels[0] == [None, 3, 3, 3, 3]
 
 
@@ -169,13 +169,13 @@ def test_unlabelled_images_of_a_folder_are_for_an_oracle(image_folder, tmp_path)
     config = tiny(dataset=f"folder:{folder}", strategy="max_entropy", n_initial=4, n_valid=4, n_rounds=2)
     with pytest.raises(ValueError, match="15 images of .* have no label.*04_be_the_oracle"):
         next(run_experiment(config))
-    setting = prepare(config)
-    assert setting.dataset.classes == ["cat", "dog"] and (setting.dataset.train_labels < 0).sum() == 15
-    assert len(setting.split.pool) == len(setting.train) - 8
+    problem = prepare(config)
+    assert problem.dataset.class_names == ["cat", "dog"] and (problem.dataset.train_labels < 0).sum() == 15
+    assert len(problem.split.pool) == len(problem.train) - 8
 
     class Dog(Skipper):
         def answer(self, round, seed):
             return [1] * len(round.queried)
 
     rounds = list(run_experiment(config, tmp_path / "run.jsonl", Dog()))
-    assert rounds[-1].n_labels == 14 and -1 in [c for r in rounds for c in r.classes]
+    assert rounds[-1].n_labels == 14 and -1 in [c for r in rounds for c in r.true_classes]

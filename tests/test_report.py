@@ -33,7 +33,7 @@ def write(folder, accuracies, stop=None, classes=(), noisy=(), seconds=None, **c
         for k, (n_labels, accuracy) in list(enumerate(zip(c.n_labels, accuracies)))[:stop]:
             n = c.n_query if k < c.n_rounds else 0
             metrics = dict.fromkeys(studies.METRICS, accuracy)
-            picked = dict(classes=list(classes or [k % 10] * n)[:n], noisy=list(noisy or [False] * n)[:n])
+            picked = dict(true_classes=list(classes or [k % 10] * n)[:n], noisy=list(noisy or [False] * n)[:n])
             spent = seconds or dict(fit=1.0, evaluate=0.5)
             ledger.append(Round(k, n_labels, metrics, list(range(n)), [0.0] * n, **picked, seconds=spent))
 
@@ -41,13 +41,13 @@ def write(folder, accuracies, stop=None, classes=(), noisy=(), seconds=None, **c
 def test_an_option_tied_to_the_network_does_not_separate(tmp_path):
     write(tmp_path, [0.5, 0.6], model="lenet", epochs=100)
     write(tmp_path, [0.5, 0.7], model="resnet18", epochs=16)
-    assert len(studies.by_setting(read_ledgers(tmp_path))) == 1
+    assert len(studies.by_study(read_ledgers(tmp_path))) == 1
     write(tmp_path, [0.5, 0.8], model="lenet", epochs=50, seed=1)
-    assert len(studies.by_setting(read_ledgers(tmp_path))) == 3
+    assert len(studies.by_study(read_ledgers(tmp_path))) == 3
 
 
 def study(folder):
-    (only,) = studies.by_setting(read_ledgers(folder)).values()
+    (only,) = studies.by_study(read_ledgers(folder)).values()
     return only
 
 
@@ -100,7 +100,7 @@ def test_settings_are_separated_and_copies_count_once(tmp_path):
         write(tmp_path / str(lr), [0.5, accuracy], dataset="mnist", lr=lr)
         write(tmp_path / f"copy of {lr}", [0.5, accuracy], dataset="mnist", lr=lr)
     write(tmp_path / "ideal", [0.5, 0.8], dataset="mnist", scenario="ideal")
-    found = studies.by_setting(read_ledgers(tmp_path))
+    found = studies.by_study(read_ledgers(tmp_path))
     assert sorted(found) == [
         "protocol tuned, scenario constrained, lr 0.01",
         "protocol tuned, scenario constrained, lr 0.1",
@@ -112,7 +112,7 @@ def test_settings_are_separated_and_copies_count_once(tmp_path):
     errors = tables.figure_3(found)["MNIST"]
     assert "10.0% (n=1) protocol tuned, lr 0.1" in errors["constrained", "LeNet", "random"].split("\n")
     assert errors["ideal", "LeNet", "random"] == "20.0% (n=1)"
-    with pytest.raises(ValueError, match="mix settings"):
+    with pytest.raises(ValueError, match="mix studies"):
         figures.learning_curves(read_ledgers(tmp_path))
 
 
@@ -121,7 +121,7 @@ def test_one_split_for_all_seeds_is_one_setting(tmp_path):
         write(tmp_path, [0.5, 0.9], seed=seed, protocol="as_released")  # seed 0's own split, for all
     assert study(tmp_path).seed.nunique() == 3
     write(tmp_path / "other", [0.5, 0.9], seed=1, protocol="as_released", split_seed=7)
-    assert len(studies.by_setting(read_ledgers(tmp_path))) > 1
+    assert len(studies.by_study(read_ledgers(tmp_path))) > 1
 
 
 def test_figure_3_counts_a_supervised_seed_once(tmp_path):
@@ -193,7 +193,7 @@ def test_rq1_names_a_winner_where_the_intervals_agree(tmp_path):
 
 
 def test_answers_without_the_runs_they_need(tmp_path):
-    (nothing,) = studies.by_setting(read_ledgers(tmp_path)).values()
+    (nothing,) = studies.by_study(read_ledgers(tmp_path)).values()
     assert answers.rq1(nothing) == "Not answered: no finished run of random, max. entropy or BALD."
     assert answers.rq2(nothing) == "Not answered: no finished run of LeNet or ResNet-18."
     assert (tables.table_2(nothing).map(lambda text: text.startswith("not run\npaper"))).all(axis=None)

@@ -62,7 +62,7 @@ def test_a_round_that_an_oracle_answered_is_recomputed_from_its_answers(tmp_path
     list(run_experiment(config, tmp_path / "run.jsonl", NoisyOracle.uniform(10, 0.9)))
     [run] = replay.read_runs(tmp_path)
     assert "labelled by noisy" in run.title and replay.recompute(run, 1).largest_difference == 0
-    wrong = replace(run.rounds[0], labels=run.rounds[0].classes)
+    wrong = replace(run.rounds[0], labels=run.rounds[0].true_classes)
     other = replay.Run(run.path, run.header, [wrong, *run.rounds[1:]])
     assert "other images" in str(replay.recompute(other, 1)) or replay.recompute(other, 1).largest_difference > 0
 
@@ -81,7 +81,7 @@ def test_changed_data_are_refused(runs):
     run = runs["bald"]
     other = replay.Run(run.path, run.header | {"data": run.header["data"] | {"checksum": "0"}}, run.rounds)
     with pytest.raises(RuntimeError, match="checksum"):
-        _ = other.setting
+        _ = other.problem
 
 
 def test_true_labels_through_the_same_pipeline(tmp_path):
@@ -114,7 +114,7 @@ def test_queried_by_counts_up_to_a_round(runs):
 
 def test_share_over_rounds_against_the_hypergeometric_band(runs):
     run = runs["random"]
-    table = replay.share_over_rounds([run], run.setting.train.noisy_N)
+    table = replay.share_over_rounds([run], run.problem.train.noisy_N)
     hits = np.cumsum([sum(r.noisy) for r in run.asked])
     assert table.share.tolist() == pytest.approx((hits / [5, 10]).tolist()) and table.queried.tolist() == [5, 10]
     assert (
@@ -122,7 +122,7 @@ def test_share_over_rounds_against_the_hypergeometric_band(runs):
         and (table.high >= table.rate).all()
         and table.rate.iloc[0] == pytest.approx(0.3, abs=0.01)
     )
-    chosen = torch.zeros(len(run.setting.train), dtype=torch.bool)
+    chosen = torch.zeros(len(run.problem.train), dtype=torch.bool)
     chosen[[i for r in run.asked for i in r.queried]] = True
     [line] = replay.verdicts(replay.share_over_rounds([run], chosen), "are chosen")
     assert line.startswith("random: 100.0% of 10 queries are chosen, more than chance")
@@ -240,7 +240,7 @@ def test_the_summary_counts_errors_and_what_they_cost():
     said = oracle.summary(rounds, truth, steps, ["cat", "dog"])[""]
     assert said["Error rate"].startswith("66.7% (2 of 3") and said["Seconds per label"].startswith("2.0 (median of 2")
     assert "dog taken for cat (1×)" in said["Confusions"] and said["What the errors cost"].startswith("+10.0 points")
-    unknown = oracle.summary([replace(rounds[0], classes=[-1] * 4)], [], steps, ["cat", "dog"])[""]
+    unknown = oracle.summary([replace(rounds[0], true_classes=[-1] * 4)], [], steps, ["cat", "dog"])[""]
     assert "not known" in unknown["Error rate"] and "What the errors cost" not in unknown
 
 

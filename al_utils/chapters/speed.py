@@ -51,27 +51,27 @@ class Work:
     def name(self) -> str:
         return f"{label(self.model)}, {label(self.strategy)}, K = {self.mc_samples}"
 
-    def prepare(self) -> tuple[experiment.Setting, Tensor]:
+    def prepare(self) -> tuple[experiment.Problem, Tensor]:
         """The data, and the indices of the pool."""
         config = ExperimentConfig(
             dataset=self.dataset, model=self.model, strategy=self.strategy, protocol="tuned", n_initial=self.n_labels,
             n_valid=300, n_rounds=1, epochs=self.epochs, batch_size=self.batch_size, last_batch="keep",
             mc_samples=self.mc_samples, device="cpu",
         )  # fmt: skip
-        setting = experiment.prepare(config)
-        return setting, experiment.unlabelled(setting, setting.split.initial)[: self.n_pool]
+        problem = experiment.prepare(config)
+        return problem, experiment.unlabelled(problem, problem.split.initial)[: self.n_pool]
 
 
 def ours(work: Work) -> dict[str, float]:
     """Seconds `fit` and `query` of this project, and the training loss."""
-    setting, pool = work.prepare()
-    others = torch.ones(len(setting.train), dtype=torch.bool)
+    problem, pool = work.prepare()
+    others = torch.ones(len(problem.train), dtype=torch.bool)
     others[pool] = False
     with fixed_threads():
         start = time.perf_counter()
-        model, loss = experiment.train_model(setting, 0, setting.split.initial)
+        model, loss = experiment.train_model(problem, 0, problem.split.initial)
         middle = time.perf_counter()
-        experiment.query(setting, 0, model, others.nonzero().flatten())
+        experiment.query(problem, 0, model, others.nonzero().flatten())
         return {"fit": middle - start, "query": time.perf_counter() - middle, "loss": loss}
 
 
@@ -81,11 +81,11 @@ def theirs(name: str, work: Work, python: str | Path = sys.executable) -> dict[s
     Raises:
         RuntimeError: it failed; the message is the end of what it said.
     """
-    setting, pool = work.prepare()
-    dataset = setting.dataset
+    problem, pool = work.prepare()
+    dataset = problem.dataset
     words = {name: getattr(work, name) for name in ("model", "strategy", "epochs", "mc_samples", "batch_size")}
     with tempfile.TemporaryDirectory() as folder:
-        arrays = dict(pixels=dataset.train_images, labels=dataset.train_labels, initial=setting.split.initial, pool=pool)
+        arrays = dict(pixels=dataset.train_images, labels=dataset.train_labels, initial=problem.split.initial, pool=pool)
         file = Path(folder) / "work.npz"
         np.savez(file, mean=dataset.mean, std=dataset.std, **{key: tensor.numpy() for key, tensor in arrays.items()})
         done = subprocess.run([python, SCRIPT, name, file, json.dumps(words)], cwd=folder, capture_output=True, text=True)
@@ -100,9 +100,9 @@ def arithmetic(work: Work, n_pool: int, full_passes: bool) -> float:
     Args:
         full_passes: the pool goes K times through the whole network, instead of once through the trunk.
     """
-    setting, _ = work.prepare()
-    model = build_model(work.model, setting.dataset.train_images.shape, 10, generator(0, "initialisation"), "cpu").train()
-    images = setting.train[torch.arange(8)]
+    problem, _ = work.prepare()
+    model = build_model(work.model, problem.dataset.train_images.shape, 10, generator(0, "initialisation"), "cpu").train()
+    images = problem.train[torch.arange(8)]
 
     def count(function) -> float:
         with FlopCounterMode(display=False) as counter:

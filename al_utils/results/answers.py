@@ -53,7 +53,7 @@ def differences(last: pd.DataFrame, column: str, a: str, b: str) -> pd.Series:
 
 
 def over_seeds(pairs: pd.Series) -> Interval | None:
-    """The interval of paired differences: each seed's mean over all settings is one value; None without a pair."""
+    """The interval of paired differences: each seed's mean over all cells is one value; None without a pair."""
     return interval(pairs.groupby("seed").mean()) if len(pairs) else None
 
 
@@ -106,11 +106,11 @@ def _leader(last: pd.DataFrame, found: list[str]) -> str:
     best = winner or max(filter(leads.get, found), key=lambda a: sum(leads[a]) / len(leads[a]))
     compared = "; ".join(f"against {label(b)} {i}" for b, i in versus[best].items() if i)
     alone = [label(b) for b, i in versus[best].items() if not i]
-    gap = f" It shares no setting and seed with {and_list(alone)}." if alone else ""
+    gap = f" It shares no cell and seed with {and_list(alone)}." if alone else ""
     if winner:
         return (
             f"{_upper(label(best))} is the most effective strategy by this evidence. Its final test accuracy, paired by seed "
-            f"and averaged over all settings: {compared}."
+            f"and averaged over all cells (data, network, noise): {compared}."
         )
     return (
         f"Which strategy is the most effective is not decided by this evidence. {_upper(label(best))} has the highest final "
@@ -127,7 +127,7 @@ def _counts(study: pd.DataFrame) -> list[str]:
     for (strategy,), signs in groups(table, ["strategy"]):
         n = {sign: int((signs.sign == sign).sum()) for sign in (1, -1, 0)}
         counts.append(f"{label(strategy)} is ahead in {n[1]}, behind in {n[-1]} and undecided in {n[0]} of {len(signs)}")
-    sentences = [f"Against random, by setting of data, network and noise: {'; '.join(counts)}."]
+    sentences = [f"Against random, by cell of data, network and noise: {'; '.join(counts)}."]
     bounded = sum(i.n > 1 for i in table.difference)
     if bounded > 1:
         sentences.append(f"(Of {bounded} such intervals, about {0.05 * bounded:.1f} would leave zero out by chance alone.)")

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..words import dataset_label, label
-from .studies import NOT_RUN, SECONDS, by_setting, groups, ordered
+from .studies import NOT_RUN, SECONDS, by_study, groups, ordered
 
 STYLE = {
     "figure.dpi": 90, "figure.constrained_layout.use": True, "font.size": 9, "axes.titlesize": 10,
@@ -68,7 +68,7 @@ def learning_curves(
     figure. `metric` is `test_accuracy`, `test_accuracy_clean` or `valid_accuracy`.
 
     Raises:
-        ValueError: the rounds mix settings, or fields that are not laid out; their mean would mean nothing.
+        ValueError: the rounds mix studies, or fields that are not laid out; their mean would mean nothing.
     """
     _check_unmixed(study, {rows, columns, lines})
     share = "col"  # panels of one data set have one scale
@@ -94,9 +94,9 @@ def learning_curves(
 
 def _check_unmixed(study, laid_out):
     mixed = [f for f in ("dataset", "model", "strategy", "noise") if f not in laid_out and study[f].nunique() > 1]
-    if mixed or len(split := by_setting(study, unfinished=True)) > 1:
-        what = f"several values of {', '.join(mixed)}" if mixed else f"settings: {'; '.join(split)}"
-        raise ValueError(f"these rounds mix {what}. Select one first, or split them with studies.by_setting.")
+    if mixed or len(split := by_study(study, unfinished=True)) > 1:
+        what = f"several values of {', '.join(mixed)}" if mixed else f"studies: {'; '.join(split)}"
+        raise ValueError(f"these rounds mix {what}. Select one first, or split them with studies.by_study.")
 
 
 def _curves(ax, panel, metric, lines):

@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import acquisition
 from ..config import ExperimentConfig
 from ..experiment import (
-    Setting,
+    Problem,
     after,
     fixed_threads,
     header,
@@ -40,7 +40,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class RecordedRun:
     """A ledger: its path, configuration (as a dictionary; the machine may lack its device), header and rounds."""
 
     path: Path
@@ -56,7 +56,7 @@ class Run:
         return label(self.config["strategy"])
 
     @property
-    def classes(self) -> list[str]:
+    def class_names(self) -> list[str]:
         return self.header["data"]["classes"]
 
     @property
@@ -71,7 +71,7 @@ class Run:
         return [r for r in self.rounds if r.queried]
 
     @cached_property
-    def setting(self) -> Setting:
+    def problem(self) -> Problem:
         """Images, split and noise. Raises: DatasetError; LedgerError if the data have changed."""
         here = self.config if self.config["device"] == "cpu" else self.config | {"device": ""}  # its GPU may be elsewhere
         made = prepare(ExperimentConfig.from_dict(here))
@@ -80,7 +80,7 @@ class Run:
                                                             "data": expected["data"]})  # fmt: skip
         return made
 
-    def peers(self, runs: list["Run"]) -> list["Run"]:
+    def peers(self, runs: list["RecordedRun"]) -> list["RecordedRun"]:
         """Those of `runs` that differ in the strategy alone, this one included: they had the same choice."""
 
         def but_strategy(run):
@@ -93,9 +93,9 @@ def _oracle(head):
     return {"oracle": head["oracle"]} if "oracle" in head else {}
 
 
-def read_runs(folder: str | Path) -> list[Run]:
+def read_runs(folder: str | Path) -> list[RecordedRun]:
     """The ledgers below `folder` that have a query, by name. Raises: LedgerError: a corrupted one."""
-    found = [Run(path, *read_ledger(path)) for path in sorted(Path(folder).rglob("*.jsonl"))]
+    found = [RecordedRun(path, *read_ledger(path)) for path in sorted(Path(folder).rglob("*.jsonl"))]
     return [run for run in found if run.asked]
 
 
@@ -116,12 +116,12 @@ class Recomputed:
         return "recomputed, but other images would be queried here: another processor or version rounds differently"
 
 
-def recompute(run: Run, number: int) -> Recomputed:
+def recompute(run: RecordedRun, number: int) -> Recomputed:
     """Train the network of round `number` again, on the labels that the ledger had by then, and let it predict.
 
     All of the pool is predicted, in the same chunks as then, so that the scores can be compared to the last bit.
     """
-    now, labelled = after(run.setting, run.rounds[:number])
+    now, labelled = after(run.problem, run.rounds[:number])
     kept = run.rounds[number]
     with fixed_threads():
         model, _ = train_model(now, number, labelled)
@@ -140,16 +140,16 @@ def recompute(run: Run, number: int) -> Recomputed:
     return Recomputed(predictions(log_probs_K_n_C), same, difference)
 
 
-def with_true_labels(setting: Setting, rounds: list[Round]) -> Iterator[Round]:
+def with_true_labels(problem: Problem, rounds: list[Round]) -> Iterator[Round]:
     """The same queries answered by the true classes, through the same pipeline: each round's metrics with them.
 
     A round before the first wrong or missing label is the same and not computed again.
     """
     for number, kept in enumerate(rounds):
         truth = [replace(r, labels=None) for r in rounds[:number]]
-        now, labelled = after(setting, truth)
+        now, labelled = after(problem, truth)
         metrics = kept.metrics
-        if any(r.labels not in (None, r.classes) for r in rounds[:number]):
+        if any(r.labels not in (None, r.true_classes) for r in rounds[:number]):
             with fixed_threads():
                 model, train_loss = train_model(now, number, labelled)
                 metrics = {"train_loss": train_loss} | measure(now, number, model)
@@ -166,7 +166,7 @@ def predictions(log_probs_K_n_C: Tensor) -> list[Prediction]:
     return [Prediction(*row) for row in zip(*(column.tolist() for column in columns))]
 
 
-def queried_by(runs: list[Run], number: int) -> pd.DataFrame:
+def queried_by(runs: list[RecordedRun], number: int) -> pd.DataFrame:
     """In which round each strategy queried an image, up to round `number`: a row per image, NaN where it did not."""
     columns = {run.strategy: {i: r.round for r in run.rounds[: number + 1] for i in r.queried} for run in runs}
     return pd.DataFrame({name: pd.Series(rounds, dtype="float64") for name, rounds in columns.items()}).sort_index()
@@ -179,13 +179,13 @@ def chosen_by(table: pd.DataFrame, who: str) -> list[int]:
     return chosen.min(axis=1).sort_values(kind="stable").index.tolist()
 
 
-def share_over_rounds(runs: list[Run], flags_N: Tensor) -> pd.DataFrame:
+def share_over_rounds(runs: list[RecordedRun], flags_N: Tensor) -> pd.DataFrame:
     """Share of flagged images among all queries so far, and the central 95% of blind draws (hypergeometric).
 
     Args:
         flags_N: bool, one for each training image: carries noise, say, or is of one class.
     """
-    pool = runs[0].setting.split.pool
+    pool = runs[0].problem.split.pool
     n_pool, n_flagged = len(pool), int(flags_N[pool].sum())
     rows = []
     for run in runs:

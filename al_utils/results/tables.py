@@ -84,10 +84,10 @@ def table_2(study: pd.DataFrame) -> pd.DataFrame:
     return text_table(cells, ["noise", "network"], ["data set", "strategy"])
 
 
-def figure_3(by_setting: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def figure_3(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Final test error without noise of all studies: scenario × network × strategy by data set, the paper's beside it."""
-    lasts = {name: last for name, study in by_setting.items() if len(last := _pick_rows(final(study), noise="none"))}
-    everything = pd.concat([*lasts.values()] or [final(study) for study in by_setting.values()])
+    lasts = {name: last for name, study in by_study.items() if len(last := _pick_rows(final(study), noise="none"))}
+    everything = pd.concat([*lasts.values()] or [final(study) for study in by_study.values()])
     datasets = ordered(everything.dataset) or ["mnist"]
     cells = {}
     for scenario in ordered([*everything.scenario, "supervised", "ideal", "constrained"]):
@@ -137,9 +137,9 @@ def class_balance(study: pd.DataFrame, n_classes: dict[str, int] | None = None) 
     """
     rows = []
     for (dataset, model, strategy), group in groups(study, ["dataset", "model", "strategy"]):
-        classes = group.classes.explode().dropna().astype(int)
+        classes = group.true_classes.explode().dropna().astype(int)
         if len(classes):
-            n = (n_classes or {}).get(dataset) or int(study[study.dataset == dataset].classes.explode().max()) + 1
+            n = (n_classes or {}).get(dataset) or int(study[study.dataset == dataset].true_classes.explode().max()) + 1
             share = classes.value_counts(normalize=True).reindex(range(n), fill_value=0.0)
             even = stats.entropy(share) / math.log(n) if n > 1 else 1.0
             rows += [(dataset, model, strategy, c, share[c], 1 / n, len(classes), even) for c in range(n)]

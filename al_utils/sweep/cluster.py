@@ -11,7 +11,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .grid import Run
+from .grid import PlannedRun
 from .jobs import ROOT, count_rounds
 from .signals import check
 
@@ -89,7 +89,7 @@ def _task(root: str):
     return run
 
 
-def execute(client, folder: Path, todo: list[Run], n_runs: int, timeout: float, notebook: str) -> dict[str, str]:
+def execute(client, folder: Path, todo: list[PlannedRun], n_runs: int, timeout: float, notebook: str) -> dict[str, str]:
     """Execute the runs on the cluster and show how far they are; returns the error of each that failed."""
     base = os.path.relpath(folder, ROOT)
     task, key = _task(str(ROOT)), uuid.uuid4().hex[:8]
@@ -135,7 +135,7 @@ def _outcome(future) -> str:
 class Progress:
     """One line about the sweep, rewritten in place on a terminal, now and then elsewhere."""
 
-    def __init__(self, folder: Path, todo: list[Run], n_runs: int):
+    def __init__(self, folder: Path, todo: list[PlannedRun], n_runs: int):
         self.folder, self.todo, self.n_runs = folder, todo, n_runs
         self.start, self.rounds_at_start = time.monotonic(), self._rounds(todo)
         self.in_place = sys.stdout.isatty()

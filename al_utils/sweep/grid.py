@@ -15,7 +15,7 @@ RUN_TIMEOUT = 24 * 3600.0  # seconds for one run, unless the sweep or --timeout 
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One run of a sweep: `parameters` go to its notebook, `config` is all that follows from them."""
 
     name: str
@@ -32,7 +32,7 @@ class Run:
 @dataclass(frozen=True)
 class Sweep:
     name: str
-    runs: list[Run]
+    runs: list[PlannedRun]
     timeout: float = RUN_TIMEOUT
 
 
@@ -71,7 +71,7 @@ def load_sweep(sweep: str | Path) -> Sweep:
         raise type(error)(f"{path.name}: {error}") from None
 
 
-def _runs(base, grid) -> list[Run]:
+def _runs(base, grid) -> list[PlannedRun]:
     grids = grid if isinstance(grid, list) else [grid]
     if not grids or not all(isinstance(g, dict) and g for g in grids) or not isinstance(base, dict):
         raise TypeError("base must be a mapping of parameters to values, and grid one of parameters to lists of values.")
@@ -81,7 +81,7 @@ def _runs(base, grid) -> list[Run]:
             if not isinstance(values, list) or not values:
                 raise TypeError(f"grid: {name}={values!r} must be a list of at least one value, such as [{values or 0}].")
     points = [base | dict(zip(g, values, strict=True)) for g in grids for values in itertools.product(*g.values())]
-    # See Run.expected; besides, to resolve an open device here would wait for PyTorch.
+    # See PlannedRun.expected; besides, to resolve an open device here would wait for PyTorch.
     configs = [ExperimentConfig.from_dict({"device": "cpu"} | point) for point in points]
 
     varied = [f.name for f in fields(ExperimentConfig) if f.name not in NAME_FIELDS and any(f.name in g for g in grids)]
@@ -90,13 +90,13 @@ def _runs(base, grid) -> list[Run]:
         values.setdefault((name, run_name(config)), set()).add(getattr(config, name))
     also = tuple(name for name in varied if any(len(v) > 1 for (n, _), v in values.items() if n == name))
 
-    runs: dict[str, Run] = {}
+    runs: dict[str, PlannedRun] = {}
     for point, config in zip(points, configs, strict=True):
         name = run_name(config, also)
         if name in runs:
             raise ValueError(f"two runs are named {name}. Take the repeated value out of grid, or rename its folder.")
         # Also what is left at its default, where the notebook's first cell may have been edited.
-        runs[name] = Run(name, {f: getattr(config, f) for f in SPELT_OUT} | point, config)
+        runs[name] = PlannedRun(name, {f: getattr(config, f) for f in SPELT_OUT} | point, config)
     return list(runs.values())
 
 

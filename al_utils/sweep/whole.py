@@ -8,7 +8,7 @@ from pathlib import Path
 from ..folders import DatasetError
 from ..ledger import LedgerError, check_header, read_ledger
 from .cluster import SweepError, connect, execute
-from .grid import Run, Sweep, load_sweep
+from .grid import PlannedRun, Sweep, load_sweep
 from .jobs import ROOT, is_finished, run_notebook
 from .signals import asked, check
 
@@ -124,7 +124,7 @@ def _check(path: Path, header: dict, expected: dict) -> None:
         raise LedgerError(f"{error} The whole sweep: --force starts over, --reports DIR goes elsewhere.") from None
 
 
-def _clean(folder: Path, runs: list[Run], force: bool) -> None:
+def _clean(folder: Path, runs: list[PlannedRun], force: bool) -> None:
     endings = [".ipynb", ".partial.ipynb", ".failed.ipynb"] + [".jsonl"] * force
     for name in [f"{run.name}{ending}" for run in runs for ending in endings] + ["report.ipynb", "report.html", EXAMPLE]:
         (folder / name).unlink(missing_ok=True)

@@ -43,7 +43,7 @@ class Desk(anywidget.AnyWidget):
 
 def summary(rounds: list[Round], truth: list[Round], steps: list[dict], classes: list[str]) -> pd.DataFrame:
     """How well and how fast the images were labelled, and what the errors cost; one row per topic."""
-    pairs = [(c, a) for r in rounds if r.labels is not None for c, a in zip(r.classes, r.labels)]
+    pairs = [(c, a) for r in rounds if r.labels is not None for c, a in zip(r.true_classes, r.labels)]
     given = [(c, a) for c, a in pairs if a is not None]
     wrong = Counter((c, a) for c, a in given if c >= 0 and c != a)
     n_known = sum(c >= 0 for c, _ in given)
@@ -91,7 +91,7 @@ class Labeller(w.VBox):
             raise ValueError(f"n_start={n_start} must be at least 3: one image of each class to train, validate and test with.")
         self.config, self.path, self.n_start = config, Path(path), n_start
         self.names = sorted(classes)  # as the folder's classes will be read again
-        self.setting = None if self.names else prepare(config)
+        self.problem = None if self.names else prepare(config)
         self.rounds, self.truth, self.person, self.job, self._asked, self._shown = [], [], None, None, None, 0
         self.desk, self.status, self.results = Desk(), status(), w.HTML()
         self.start = button("▶ Start", "Train the first network and begin; goes on where you stopped", self._start, "primary")
@@ -132,7 +132,7 @@ class Labeller(w.VBox):
 
     def _work(self, stopped):
         config = self._first_labels(stopped) if self.names else self.config
-        self.setting = self.setting or prepare(config)
+        self.problem = self.problem or prepare(config)
         self.person = Person(self._answers(), self._show_desk)
         if stopped.is_set():
             return
@@ -184,11 +184,11 @@ class Labeller(w.VBox):
         self.job = Job("oracle", self._twin, self._ended)
 
     def _twin(self, stopped):
-        self.setting = self.setting or prepare(ExperimentConfig.from_dict(read_ledger(self.path)[0]["config"]))
+        self.problem = self.problem or prepare(ExperimentConfig.from_dict(read_ledger(self.path)[0]["config"]))
         self.truth = []
-        if any(c < 0 for r in self.rounds for c in r.classes):
+        if any(c < 0 for r in self.rounds for c in r.true_classes):
             return self._show_results()  # the true classes are not known
-        for round in with_true_labels(self.setting, self.rounds):
+        for round in with_true_labels(self.problem, self.rounds):
             if stopped.is_set():
                 return
             self.truth.append(round)
@@ -198,7 +198,7 @@ class Labeller(w.VBox):
 
     def _show_results(self):
         steps = self.person.steps if self.person else []
-        asked = [self.person.round] if self.person and self.person.round and self.setting else []  # trained, not yet labelled
+        asked = [self.person.round] if self.person and self.person.round and self.problem else []  # trained, not yet labelled
         self.results.value = results(self.rounds + asked, self.truth, steps, self._classes(), "the person")
 
     def _begin(self):
@@ -207,13 +207,13 @@ class Labeller(w.VBox):
         self._show_results()
 
     def _classes(self):
-        return self.names or self.setting.dataset.classes
+        return self.names or self.problem.dataset.class_names
 
     def _show_desk(self):
         person, classes = self.person, self._classes()
         asked = person.round if person else None
         pending = person.pending() if asked else []
-        first_labels = asked and not asked.classes
+        first_labels = asked and not asked.true_classes
         self._shown += 1  # the desk waits for a new state after each key
         state = dict(shown=self._shown, classes=classes, keys=keys_for(classes), image=None, uri="", hint=HINT)
         state |= dict(can_undo=False, can_submit=False, submit="hand in")
@@ -248,7 +248,7 @@ class Labeller(w.VBox):
     def _uri(self, image, first_labels):
         if first_labels:
             return self._images.uri(image)
-        return data_uri(png_pixels(self.setting.train[[image]][0]))
+        return data_uri(png_pixels(self.problem.train[[image]][0]))
 
     def _act(self, _, message, buffers):
         person, answer = self.person, message.get("answer")

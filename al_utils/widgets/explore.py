@@ -10,7 +10,7 @@ import pandas as pd
 
 from .. import acquisition
 from ..config import CHOICES, DATASETS, PROTOCOLS, ExperimentConfig
-from ..experiment import Setting, prepare, run_experiment
+from ..experiment import Problem, prepare, run_experiment
 from ..ledger import Round, read_ledger, tidy
 from ..results import figures
 from ..words import label
@@ -37,19 +37,19 @@ def curves(runs: dict[ExperimentConfig, list[Round]], metric: str = "test_accura
     return figure
 
 
-def last_queries(setting: Setting, config: ExperimentConfig, rounds: list[Round]) -> str:
+def last_queries(problem: Problem, config: ExperimentConfig, rounds: list[Round]) -> str:
     """The best-scored images of the last round that queried any, as HTML."""
     name = label(config.strategy)
     asked = [r for r in rounds if r.queried]
     if not asked:
         return note(f"{name}: nothing queried yet", bold=True)
-    last, classes = asked[-1], setting.dataset.classes
+    last, class_names = asked[-1], problem.dataset.class_names
     shown = [
-        Card(setting.train[[i]][0], [f"class {classes[c]}", f"score {s:.3f}"], noisy)
-        for i, c, s, noisy in list(zip(last.queried, last.classes, last.scores, last.noisy))[:SHOWN]
+        Card(problem.train[[i]][0], [f"class {class_names[c]}", f"score {s:.3f}"], noisy)
+        for i, c, s, noisy in list(zip(last.queried, last.true_classes, last.scores, last.noisy))[:SHOWN]
     ]
     head = f"{name}, round {last.round}: the first {len(shown)} of {len(last.queried)} queried images"
-    return note(head, bold=True) + cards(shown, classes, size=64)
+    return note(head, bold=True) + cards(shown, class_names, size=64)
 
 
 class Explorer(w.VBox):
@@ -57,7 +57,7 @@ class Explorer(w.VBox):
 
     def __init__(self, folder: str | Path, strategies: list[str], **defaults):
         Job.halt("explore")
-        self.folder, self.runs, self._setting, self.job = Path(folder), {}, None, None
+        self.folder, self.runs, self._problem, self.job = Path(folder), {}, None, None
         self._lock, self._drawn_at = threading.RLock(), 0.0
         config = ExperimentConfig(strategy=strategies[0], **defaults)
         self._make_controls(config, strategies)
@@ -126,7 +126,7 @@ class Explorer(w.VBox):
     def _begin(self, configs):
         with self._lock:
             self.runs = {config: [] for config in configs}
-            self._setting, self._drawn_at = None, 0.0
+            self._problem, self._drawn_at = None, 0.0
             self._queries = {config: w.HTML() for config in configs}
             self.query_box.children = tuple(self._queries.values())
             self.progress.max = sum(config.n_rounds + 1 for config in configs)
@@ -178,9 +178,9 @@ class Explorer(w.VBox):
             self._draw()
 
     def _query_cards(self, config):
-        if self._setting is None:
-            self._setting = prepare(config)  # the strategies share it
-        self._queries[config].value = last_queries(self._setting, config, self.runs[config])
+        if self._problem is None:
+            self._problem = prepare(config)  # the strategies share it
+        self._queries[config].value = last_queries(self._problem, config, self.runs[config])
 
     def _draw(self):
         with self._lock:

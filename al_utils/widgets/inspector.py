@@ -7,7 +7,7 @@ import ipywidgets as w
 import pandas as pd
 
 from ..ledger import Round
-from ..results.replay import Recomputed, Run, chosen_by, queried_by, recompute, share_over_rounds, verdicts
+from ..results.replay import Recomputed, RecordedRun, chosen_by, queried_by, recompute, share_over_rounds, verdicts
 from . import query_figures
 from .cards import LEGEND, Card, cards, note
 from .controls import Latest, button, control, drawn, png, say, status
@@ -16,22 +16,22 @@ PAGE = 10  # images shown at once
 MANY = 30  # images in a gallery
 
 
-def round_cards(run: Run, round: Round, found: Recomputed | None = None, first: int = 0) -> list[Card]:
+def round_cards(run: RecordedRun, round: Round, found: Recomputed | None = None, first: int = 0) -> list[Card]:
     """A page of a round's queries, from rank `first` on."""
     made = []
     for rank in range(first, min(first + PAGE, len(round.queried))):
-        image, true = round.queried[rank], round.classes[rank]
-        lines = [f"#{rank + 1}, image {image}", f"class {run.classes[true]}" if true >= 0 else "class unknown"]
+        image, true = round.queried[rank], round.true_classes[rank]
+        lines = [f"#{rank + 1}, image {image}", f"class {run.class_names[true]}" if true >= 0 else "class unknown"]
         if round.labels and round.labels[rank] != true:
             given = round.labels[rank]
-            lines.append("no label given" if given is None else f"labelled {run.classes[given]}")
+            lines.append("no label given" if given is None else f"labelled {run.class_names[given]}")
         lines.append(f"score {round.scores[rank]:.3f}")
         prediction = found.predictions[rank] if found else None
-        made.append(Card(run.setting.train[[image]][0], lines, round.noisy[rank], true, prediction))
+        made.append(Card(run.problem.train[[image]][0], lines, round.noisy[rank], true, prediction))
     return made
 
 
-def round_html(run: Run, number: int, found: Recomputed | None = None, first: int = 0, size: int = 84) -> str:
+def round_html(run: RecordedRun, number: int, found: Recomputed | None = None, first: int = 0, size: int = 84) -> str:
     """The queries of a round as HTML: with the network's predictions where they are recomputed."""
     if number >= len(run.rounds) or not run.rounds[number].queried:
         return note(f"{run.strategy}: no queries in round {number}", bold=True)
@@ -40,33 +40,33 @@ def round_html(run: Run, number: int, found: Recomputed | None = None, first: in
     head = f"{run.strategy}, round {number}: {n} queries after {round.n_labels:,} labels, {noisy} noisy"
     head += f"; test accuracy {round.metrics['test_accuracy']:.1%}"
     shown = round_cards(run, round, found, first)
-    return note(head, bold=True) + cards(shown, run.classes, size) + (note(f"{found}.") if found else "")
+    return note(head, bold=True) + cards(shown, run.class_names, size) + (note(f"{found}.") if found else "")
 
 
-def who_html(runs: list[Run], number: int, who: str) -> str:
+def who_html(runs: list[RecordedRun], number: int, who: str) -> str:
     """The images that all strategies queried up to a round, several, or only one (see `queries.chosen_by`)."""
     table = queried_by(runs, number)
     chosen = chosen_by(table, who)
     whom = {"all": "all strategies", "several": "more than one strategy"}.get(who, f"only {who}")
     head = note(f"Queried by {whom} up to round {number}: {len(chosen)} of {len(table)} images", bold=True)
-    setting, shown = runs[0].setting, []
+    problem, shown = runs[0].problem, []
     for image in chosen[:MANY]:
-        true = int(setting.dataset.train_labels[image])
+        true = int(problem.dataset.train_labels[image])
         when = [f"{name}: round {r:.0f}" for name, r in table.loc[image].dropna().items()]
-        lines = [f"image {image}, " + (f"class {runs[0].classes[true]}" if true >= 0 else "class unknown"), *when]
-        shown.append(Card(setting.train[[image]][0], lines, bool(setting.train.noisy_N[image]), true))
+        lines = [f"image {image}, " + (f"class {runs[0].class_names[true]}" if true >= 0 else "class unknown"), *when]
+        shown.append(Card(problem.train[[image]][0], lines, bool(problem.train.noisy_N[image]), true))
     rest = note(f"{len(chosen) - MANY} more are in the CSV file.") if len(chosen) > MANY else ""
-    return head + cards(shown, runs[0].classes, none="none") + rest
+    return head + cards(shown, runs[0].class_names, none="none") + rest
 
 
-def flags(run: Run, what: str):
+def flags(run: RecordedRun, what: str):
     """Which training images are meant: those with noise, or those of a class named `class NAME`."""
     if what == "noisy images":
-        return run.setting.train.noisy_N.cpu()
-    return run.setting.dataset.train_labels == run.classes.index(what.removeprefix("class "))
+        return run.problem.train.noisy_N.cpu()
+    return run.problem.dataset.train_labels == run.class_names.index(what.removeprefix("class "))
 
 
-def shares_html(runs: list[Run], what: str) -> str:
+def shares_html(runs: list[RecordedRun], what: str) -> str:
     """`plots_queries.shares` and what it says, in sentences."""
     table = share_over_rounds(runs, flags(runs[0], what))
     said = "".join(note(line) for line in verdicts(table, "carry noise" if what == "noisy images" else f"are of {what}"))
@@ -76,7 +76,7 @@ def shares_html(runs: list[Run], what: str) -> str:
 class Inspector(w.VBox):
     """Sliders for run and round; three views of the queries; CSV and PNG files of what is shown."""
 
-    def __init__(self, runs: list[Run], exports: str | Path, recompute: bool = True):
+    def __init__(self, runs: list[RecordedRun], exports: str | Path, recompute: bool = True):
         self.runs, self.exports = runs, Path(exports)
         self._found, self._lock = {}, threading.RLock()
         self._latest = Latest("inspect", self._recompute, self._failed)
@@ -131,7 +131,7 @@ class Inspector(w.VBox):
         self.who.options = [*groups, *((f"only {name}", name) for name in names)]
         self.who.value = kept_who if kept_who in ("several", *names) else "all"
         noise = ["noisy images"] if run.config["noise"] != "none" else []
-        self.what.options = [*noise, *(f"class {name}" for name in run.classes)]
+        self.what.options = [*noise, *(f"class {name}" for name in run.class_names)]
         self.what.value = kept_what if kept_what in self.what.options else self.what.options[0]
         self._quiet = False
         self._draw()
@@ -195,9 +195,9 @@ class Inspector(w.VBox):
         if view == 1:
             table = queried_by(self._compared(), number)
             chosen = table.loc[chosen_by(table, self.who.value)].rename_axis("image").add_prefix("round, ")
-            setting = self.run.value.setting
-            known = {"class": setting.dataset.train_labels[chosen.index.to_list()].tolist(),
-                     "noisy": setting.train.noisy_N[chosen.index.to_list()].tolist()}  # fmt: skip
+            problem = self.run.value.problem
+            known = {"class": problem.dataset.train_labels[chosen.index.to_list()].tolist(),
+                     "noisy": problem.train.noisy_N[chosen.index.to_list()].tolist()}  # fmt: skip
             return pd.DataFrame(known, index=chosen.index).join(chosen).reset_index()
         if view == 2:
             return share_over_rounds(self._compared(), flags(self.run.value, self.what.value))
@@ -206,13 +206,13 @@ class Inspector(w.VBox):
 
     def figure(self) -> bytes:
         """What the present view shows, as a PNG."""
-        view, number, classes = self.views.selected_index or 0, self.round.value, self.run.value.classes
+        view, number, classes = self.views.selected_index or 0, self.round.value, self.run.value.class_names
         if view == 2:
             return png(query_figures.shares, self.selection(), self.what.value)
         if view == 1:
-            setting = self.run.value.setting
+            problem = self.run.value.problem
             table = self.selection()[:MANY]
-            shown = [Card(setting.train[[i]][0], [f"image {i}", f"class {classes[c]}" if c >= 0 else "class unknown"], noisy)
+            shown = [Card(problem.train[[i]][0], [f"image {i}", f"class {classes[c]}" if c >= 0 else "class unknown"], noisy)
                      for i, c, noisy in zip(table["image"], table["class"], table["noisy"])]  # fmt: skip
             return png(query_figures.image_cards, shown, classes)
         shown = []
@@ -233,17 +233,17 @@ class Inspector(w.VBox):
         say(self.exported, f"Saved {name}.csv and .png in {'/'.join(self.exports.parts[-3:])}")
 
 
-def queries_table(run: Run, number: int, found: Recomputed | None) -> pd.DataFrame:
+def queries_table(run: RecordedRun, number: int, found: Recomputed | None) -> pd.DataFrame:
     """The queries of a round, one row each, with the predictions where they are recomputed."""
     r = run.rounds[number]
     table = pd.DataFrame({
         "run": run.path.stem, "strategy": run.config["strategy"], "round": number, "rank": range(1, len(r.queried) + 1),
-        "image": r.queried, "class": r.classes, "label": r.classes if r.labels is None else r.labels, "score": r.scores,
-        "noisy": r.noisy,
+        "image": r.queried, "class": r.true_classes, "label": r.true_classes if r.labels is None else r.labels,
+        "score": r.scores, "noisy": r.noisy,
     })  # fmt: skip
     if found is None:
         return table
     entropies = {part: [getattr(p, part) for p in found.predictions] for part in ("total", "aleatoric", "epistemic")}
-    means = {f"mean {name}": [p.mean[c] for p in found.predictions] for c, name in enumerate(run.classes)}
-    spreads = {f"spread {name}": [p.spread[c] for p in found.predictions] for c, name in enumerate(run.classes)}
+    means = {f"mean {name}": [p.mean[c] for p in found.predictions] for c, name in enumerate(run.class_names)}
+    spreads = {f"spread {name}": [p.spread[c] for p in found.predictions] for c, name in enumerate(run.class_names)}
     return table.assign(**(entropies | means | spreads))

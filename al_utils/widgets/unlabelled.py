@@ -22,7 +22,7 @@ class Unlabelled:
     def __init__(self, dataset: str, classes: list[str], seed: int, least: int):
         from PIL import Image
 
-        self.classes = classes
+        self.class_names = classes
         bad = [name for name in classes if not name or "/" in name or name.startswith(".") or name == UNLABELLED]
         if bad or len(set(classes)) < max(2, len(classes)):
             raise DatasetError(
@@ -62,7 +62,7 @@ def lay_out(images: Unlabelled, answers: dict[int, int | str], n_each: int, fold
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent))
-    taken = [0] * len(images.classes)
+    taken = [0] * len(images.class_names)
     try:
         for number, path in enumerate(images.files):
             label = answers.get(number, -1)
@@ -70,7 +70,7 @@ def lay_out(images: Unlabelled, answers: dict[int, int | str], n_each: int, fold
                 continue
             part = UNLABELLED
             if label >= 0:
-                part = f"{'train' if taken[label] < n_each else 'test'}/{images.classes[label]}"
+                part = f"{'train' if taken[label] < n_each else 'test'}/{images.class_names[label]}"
                 taken[label] += 1
             (aside / part).mkdir(parents=True, exist_ok=True)
             (aside / part / f"{number:06d}{path.suffix}").symlink_to(path.resolve())
