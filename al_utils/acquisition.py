@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .config import check_choice
+from .options import check_choice
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,15 @@ class Acquisition:
     takes_generator: bool
     batch: bool  # it returns a batch instead of scores
     listed: bool  # False: not among `names`, because it is wrong on purpose
+    samples: bool  # it measures how several posterior samples disagree
 
 
 _registry: dict[str, Acquisition] = {}
 
 
-def register(function: Callable | None = None, *, predicts: bool = True, batch: bool = False, listed: bool = True) -> Callable:
+def register(
+    function: Callable | None = None, *, predicts: bool = True, batch: bool = False, listed: bool = True, samples: bool = False
+) -> Callable:
     """Make `function` a strategy under its own name.
 
     It is called with log-probabilities `[K, N, C]` of N pool images under K posterior samples and returns scores
@@ -44,11 +47,12 @@ def register(function: Callable | None = None, *, predicts: bool = True, batch: 
         batch: True if it chooses a batch together: it is called once with the whole pool and `n_query`, and returns
             positions `[n_query]` in the pool and their scores `[n_query]`.
         listed: False keeps it out of lists of strategies; it can be chosen all the same.
+        samples: True if it measures how the posterior samples disagree: a configuration without several is refused.
     """
     if function is None:
-        return lambda function: register(function, predicts=predicts, batch=batch, listed=listed)
+        return lambda function: register(function, predicts=predicts, batch=batch, listed=listed, samples=samples)
     takes_generator = "generator" in inspect.signature(function).parameters
-    _registry[function.__name__] = Acquisition(function, predicts, takes_generator, batch, listed)
+    _registry[function.__name__] = Acquisition(function, predicts, takes_generator, batch, listed, samples)
     return function
 
 
@@ -83,7 +87,7 @@ def max_entropy(log_probs_K_N_C: Tensor) -> Tensor:
     return -torch.special.xlogy(mean_N_C, mean_N_C).sum(-1)
 
 
-@register
+@register(samples=True)
 def bald(log_probs_K_N_C: Tensor) -> Tensor:
     """Mutual information of prediction and parameters (equation 5; Houlsby et al. 2011), `[N]`, in nats.
 
@@ -111,7 +115,7 @@ def variation_ratios(log_probs_K_N_C: Tensor) -> Tensor:
     return 1 - votes_N_C.amax(-1).double() / K + max_entropy(log_probs_K_N_C) / (1_000 * K)
 
 
-@register
+@register(samples=True)
 def mean_std(log_probs_K_N_C: Tensor) -> Tensor:
     """Standard deviation of a class's probability over the samples, averaged over the classes, `[N]` (Gal et al. 2017)."""
     return log_probs_K_N_C.double().exp().std(0, correction=0).mean(-1)
@@ -130,7 +134,7 @@ def least_confidence(log_probs_K_N_C: Tensor) -> Tensor:
     return 1 - log_probs_K_N_C.double().exp().mean(0).amax(-1)
 
 
-@register(listed=False)
+@register(listed=False, samples=True)
 def bald_flipped(log_probs_K_N_C: Tensor) -> Tensor:
     """BALD with its sign flipped, for the audit: it queries what the samples agree on."""
     return -bald(log_probs_K_N_C)

@@ -1,12 +1,17 @@
-"""One flat, typed configuration: what a run is. Presets are dictionaries of overrides, nothing more."""
+"""One flat, typed configuration: what a run is. Presets are dictionaries of overrides, nothing more.
+
+Networks, strategies, noises and data sets are known to their registries, not here: see `checks`.
+"""
 
 import ast
-import difflib
 import hashlib
-import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePath
+from typing import get_type_hints
+
+from .options import ALWAYS_THERE, Option, check_names, option, option_of, shown, typed
 
 # A field left at its sentinel ("" or -1) takes the value of its scenario or protocol.
 SCENARIOS = {
@@ -30,21 +35,11 @@ PROTOCOLS = {
     "tuned": _PAPER | dict(lr=1e-2, momentum=0.9, last_batch="balance"),
 }  # fmt: skip
 
-CHOICES = {
-    "model": ("lenet", "resnet18"),
-    "noise": ("none", "gaussian", "salt_and_pepper"),
-    "protocol": tuple(PROTOCOLS),
-    "scenario": tuple(SCENARIOS),
-    "noise_draw": ("fixed", "each_access"),
-    "noise_on": ("all", "train", "test"),
-    "salt_and_pepper": ("extremes", "mean"),
-    "last_batch": ("keep", "drop", "balance"),
-    "keep_weights": ("last", "best_valid"),
-    "posterior": ("mc_dropout", "as_released"),
-}
 ROOT = Path(__file__).resolve().parent.parent  # the repository
-DATASETS = ("mnist5k", "mnist", "fashion_mnist", "cifar10", "folder:PATH")
 NAME_FIELDS = ("dataset", "model", "strategy", "noise", "seed")
+
+
+_SCENARIO, _PROTOCOL = "the scenario's", "the protocol's"
 
 
 @dataclass(frozen=True)
@@ -59,60 +54,74 @@ class ExperimentConfig:
         ValueError: a value that is not allowed; the message names the allowed ones.
     """
 
-    dataset: str = "mnist5k"
-    model: str = "lenet"
-    strategy: str = "random"
-    noise: str = "none"
-    seed: int = 0
-    protocol: str = "paper"
-    scenario: str = "constrained"
-    n_initial: int = -1
-    n_query: int = -1
-    n_rounds: int = -1
-    n_valid: int = -1
-    epochs: int = -1
-    min_steps: int = -1
-    batch_size: int = -1
-    last_batch: str = ""
-    lr: float = -1.0
-    momentum: float = -1.0
-    weight_decay: float = -1.0
-    keep_weights: str = ""
-    dropout: float = -1.0
-    mc_samples: int = -1
-    pool_subset: int = -1
-    posterior: str = ""
-    noise_rate: float = -1.0
-    noise_draw: str = ""
-    noise_on: str = ""
-    salt_and_pepper: str = ""
-    split_seed: int = -1
-    device: str = ""
+    # fmt: off
+    dataset: str = option("mnist5k", "images")
+    model: str = option("lenet", "network")
+    strategy: str = option("random", "acquisition function")
+    noise: str = option("none", "image noise")
+    seed: int = option(0, "seed of the split, the noise, the initialisation, the batches and the masks", at_least=0)
+    protocol: str = option("paper", "preset of how to train", choices={name: name for name in PROTOCOLS})
+    scenario: str = option("constrained", "preset of how many labels", choices={name: name for name in SCENARIOS})
+    n_initial: int = option(-1, "initial labels", left_open=_SCENARIO, at_least=1)
+    n_query: int = option(-1, "queries a round", left_open=_SCENARIO, at_least=0)
+    n_rounds: int = option(-1, "rounds of queries", left_open=_SCENARIO, at_least=0)
+    n_valid: int = option(-1, "validation images", left_open=_SCENARIO, at_least=1)
+    epochs: int = option(-1, "epochs a round", left_open=_PROTOCOL, at_least=1)
+    min_steps: int = option(-1, "steps a round, at least", note="more epochs while labels are few", left_open=_PROTOCOL,
+                            at_least=0, older=0)
+    batch_size: int = option(-1, "batch size", note="images a step", left_open=_PROTOCOL, at_least=1)
+    last_batch: str = option("", "a last, short batch", left_open=_PROTOCOL, choices=dict(
+        keep="kept", drop="dropped", balance="avoided (the epoch is cut into batches of nearly equal size)"))
+    lr: float = option(-1.0, "learning rate", left_open=_PROTOCOL, above=0)
+    momentum: float = option(-1.0, "momentum", left_open=_PROTOCOL, at_least=0, below=1)
+    weight_decay: float = option(-1.0, "weight decay", left_open=_PROTOCOL, at_least=0)
+    keep_weights: str = option("", "weights kept", left_open=_PROTOCOL, choices=dict(
+        last="those of the last epoch", best_valid="those best on the validation images"))
+    dropout: float = option(-1.0, "dropout", note="the probability that a unit of the head is dropped", left_open=_PROTOCOL,
+                            at_least=0, below=1)
+    mc_samples: int = option(-1, "MC-dropout samples", note="K, for the acquisition function", left_open=_PROTOCOL, at_least=1)
+    pool_subset: int = option(-1, "images of the pool that are scored (0: all)", note="drawn anew each round",
+                              left_open=_PROTOCOL, at_least=0, older=0)
+    posterior: str = option("", "posterior for BALD", left_open=_PROTOCOL, choices=dict(
+        mc_dropout="MC dropout", as_released="identical passes, as in the released code"))
+    noise_rate: float = option(-1.0, "share of noisy images", left_open=_PROTOCOL, at_least=0, at_most=1)
+    noise_draw: str = option("", "noise is drawn", left_open=_PROTOCOL, choices=dict(
+        fixed="once per seed", each_access="anew at every access"))
+    noise_on: str = option("", "images that noise may hit", left_open=_PROTOCOL, older="all", choices=dict(
+        all="all images", train="the training images only", test="the test images only"))
+    salt_and_pepper: str = option("", "salt and pepper", note="what a pixel becomes that it hits", left_open=_PROTOCOL,
+                                  choices=dict(extremes="smallest and largest pixel value", mean="mean grey"))
+    split_seed: int = option(-1, "seed of the split and the initial labels",
+                             left_open="the protocol's, as a rule the seed", at_least=0)
+    device: str = option("", "where to compute", left_open="a GPU if there is one", examples=("cpu", "cuda", "cuda:N"))
+    # fmt: on
 
     def __post_init__(self):
-        for f in fields(self):
-            object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), f.type))
+        for name, kind in TYPES.items():
+            object.__setattr__(self, name, typed(name, getattr(self, name), kind))
         for name in ("protocol", "scenario"):
-            check_choice(name, getattr(self, name), CHOICES[name])
+            OPTIONS[name].check(name, getattr(self, name))
         preset = {"split_seed": self.seed} | SCENARIOS[self.scenario] | PROTOCOLS[self.protocol]
         for name, value in preset.items():
             if getattr(self, name) in ("", -1):
                 object.__setattr__(self, name, value)
         object.__setattr__(self, "device", _device(self.device))
-        _check_values(self)
+        for name, declared in OPTIONS.items():
+            declared.check(name, getattr(self, name))
+        _check_together(self)
 
     @classmethod
     def from_dict(cls, parameters: dict) -> "ExperimentConfig":
         """The configuration with these fields; a name that is no field is a `ValueError` with the nearest one."""
-        check_names(parameters, [f.name for f in fields(cls)])
+        check_names(parameters, TYPES)
         return cls(**parameters)
 
     @classmethod
     def from_notebook(cls, namespace: dict) -> "ExperimentConfig":
         """The configuration in the parameters of a notebook: `namespace` is its `globals()`."""
-        check_injected(namespace["In"])
-        _typed("ledger", namespace.get("ledger", ""), str)  # the one parameter that is no field
-        return cls(**{f.name: namespace[f.name] for f in fields(cls)})
+        check_injected(namespace.get("In", []))  # a notebook that was made into a script has none
+        typed("ledger", namespace.get("ledger", ""), str)  # the one parameter that is no field
+        return cls(**{name: namespace[name] for name in TYPES})
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -134,6 +143,10 @@ class ExperimentConfig:
         return range(self.n_initial, last + 1, self.n_query) if self.n_rounds else range(last, last + 1)
 
 
+OPTIONS: dict[str, Option] = {declared.name: option_of(declared) for declared in fields(ExperimentConfig)}
+TYPES: dict[str, type] = get_type_hints(ExperimentConfig)
+
+
 def run_name(config: ExperimentConfig, also: tuple[str, ...] = ()) -> str:
     """The run's file name without ending; `also` appends fields that a sweep varies beyond the usual five."""
     values = config.to_dict()
@@ -144,17 +157,25 @@ def run_name(config: ExperimentConfig, also: tuple[str, ...] = ()) -> str:
     return "__".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).lstrip(".") for part in parts)
 
 
-def check_choice(name: str, value: str, allowed) -> None:
-    """Raise a `ValueError` that names the value, the allowed ones and the nearest, unless `value` is allowed."""
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} is not known{_nearest(value, allowed)} Allowed: {', '.join(allowed)}.")
+def recorded(values: Mapping) -> dict:
+    """The configuration that a ledger holds, completed by what was in effect where it is older than a parameter.
 
+    Names are those of registries and devices of the machine that made it: they may be unknown here.
 
-def check_names(names, allowed) -> None:
-    """Raise a `ValueError` for the first of `names` that is not a known parameter."""
-    for name in names:
-        if name not in allowed:
-            raise ValueError(f"unknown parameter {name!r}{_nearest(name, allowed)} Known: {', '.join(allowed)}.")
+    Raises:
+        ValueError, TypeError: a parameter that this version does not know, one that is missing, or an impossible value.
+    """
+    for name in values:
+        if name not in TYPES:
+            raise ValueError(f"the parameter {shown(name)} is not known to this version: the ledger is of a newer one")
+    complete = {}
+    for name, kind in TYPES.items():
+        value = values.get(name, OPTIONS[name].older)
+        if value is ALWAYS_THERE:
+            raise ValueError(f"the parameter {name!r} is missing")
+        complete[name] = typed(name, value, kind)
+        OPTIONS[name].check(name, complete[name])
+    return complete
 
 
 def check_injected(cells: list[str]) -> None:
@@ -175,22 +196,6 @@ def _assigned(source: str) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
-def _nearest(value, allowed) -> str:
-    near = difflib.get_close_matches(str(value), allowed, n=1)
-    return f"; did you mean {near[0]!r}?" if near else "."
-
-
-def _typed(name, value, kind):
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        hint = ""
-        if kind is float and isinstance(value, str):
-            hint = " YAML reads 1e-3 as text: write 0.001 or 1.0e-3."
-        raise TypeError(f"{name}={value!r} is of type {type(value).__name__}, but must be {kind.__name__}.{hint}")
-    return value
-
-
 def _device(device: str) -> str:
     """`""` takes a GPU where there is one."""
     if device == "cpu":
@@ -201,7 +206,9 @@ def _device(device: str) -> str:
     if device == "":
         return "cuda" if available else "cpu"
     if not re.fullmatch(r"cuda(:\d+)?", device):
-        raise ValueError(f"device={device!r} is not known. Allowed: cpu, cuda, cuda:N, or empty for a GPU if there is one.")
+        raise ValueError(
+            f"device={shown(device)} is not known. Allowed: cpu, cuda, cuda:N, or empty for a GPU if there is one."
+        )
     if not available or int(device[5:] or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"device={device!r} was asked for, but PyTorch finds {torch.cuda.device_count()} CUDA devices here. "
@@ -210,40 +217,14 @@ def _device(device: str) -> str:
     return device
 
 
-def _check_values(c: ExperimentConfig) -> None:
-    if c.dataset not in DATASETS[:-1] and not (c.dataset.startswith("folder:") and len(c.dataset) > 7):
-        check_choice("dataset", c.dataset, DATASETS)
-    for name, allowed in CHOICES.items():
-        check_choice(name, getattr(c, name), allowed)
-
-    at_least = dict(n_initial=1, n_query=0, n_rounds=0, n_valid=1, epochs=1, min_steps=0, batch_size=1, mc_samples=1,
-                    pool_subset=0, seed=0, split_seed=0, weight_decay=0.0, momentum=0.0, dropout=0.0,
-                    noise_rate=0.0)  # fmt: skip
-    for name, low in at_least.items():
-        if not getattr(c, name) >= low:
-            raise ValueError(f"{name}={getattr(c, name)} is too small: it must be at least {low}.")
-    for name in ("momentum", "dropout"):
-        if getattr(c, name) >= 1:
-            raise ValueError(f"{name}={getattr(c, name)} must be below 1.")
-    if c.noise_rate > 1:
-        raise ValueError(f"noise_rate={c.noise_rate} must be at most 1: it is the share of noisy images.")
+def _check_together(c: ExperimentConfig) -> None:
+    """What concerns more than one parameter; what the registered parts need is in `checks`."""
     if 0 < c.pool_subset < c.n_query:
         raise ValueError(f"pool_subset={c.pool_subset} holds fewer images than n_query={c.n_query}; 0 is the whole pool.")
-    if not (c.lr > 0 and math.isfinite(c.lr) and math.isfinite(c.weight_decay)):
-        raise ValueError(f"lr={c.lr} and weight_decay={c.weight_decay} must be finite, and lr above 0.")
     if c.n_rounds and not c.n_query:
         raise ValueError(f"n_rounds={c.n_rounds} needs n_query of at least 1; for no queries set n_rounds=0.")
-    if c.strategy in ("bald", "mean_std") and c.posterior == "mc_dropout" and (c.dropout == 0 or c.mc_samples < 2):
-        raise ValueError(
-            f"strategy={c.strategy!r} measures the disagreement of MC-dropout samples: dropout={c.dropout} and "
-            f"mc_samples={c.mc_samples} leave none. Use dropout above 0 and at least 2 samples."
-        )
     if c.last_batch == "drop" and c.n_initial < c.batch_size:
         raise ValueError(
             f"last_batch='drop' leaves no batch of {c.batch_size} with n_initial={c.n_initial} labels. "
             "Use last_batch='balance', or a smaller batch_size."
         )
-    lone = [n for n in c.n_labels[: c.batch_size] if n % c.batch_size == 1]  # the remainders repeat from there on
-    if c.model == "resnet18" and (c.batch_size == 1 or (c.last_batch == "keep" and lone)):
-        at = f"with {lone[0]} labels and batch_size={c.batch_size}" if lone else "with batch_size=1"
-        raise ValueError(f"resnet18 cannot train on a batch of one image (BatchNorm), as {at}. Use last_batch='balance'.")

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from . import folders
-from .config import DATASETS, ROOT, ExperimentConfig, check_choice
+from .config import ROOT, ExperimentConfig
 from .folders import DatasetError
+from .options import check_choice
 from .randomness import generator
 from .words import dataset_label
 
+NAMES = ("mnist5k", "mnist", "fashion_mnist", "cifar10", "folder:PATH")
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 DOWNLOAD_TIMEOUT = 30  # seconds for a server to answer, each time it is waited for
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
@@ -53,17 +55,16 @@ class Split:
 
 
 def load_dataset(name: str) -> Dataset:
-    """The data set of this name (see `DATASETS`), decoded on first use and memory-mapped from the cache afterwards.
+    """The data set of this name (see `NAMES`), decoded on first use and memory-mapped from the cache afterwards.
 
     Raises:
         DatasetError: it is not there, cannot be downloaded, or cannot be read.
     """
     key = name
+    check_name(name)
     if name.startswith("folder:"):
         folder = folders.find(name)
         key = "folder-" + hashlib.sha256(folders.listing(folder).encode()).hexdigest()[:16]
-    else:
-        check_choice("dataset", name, DATASETS)
     cached = _cache_dir() / key
     if not (cached / "meta.json").exists():
         _decode_into(cached, name)
@@ -74,6 +75,12 @@ def load_dataset(name: str) -> Dataset:
     except (OSError, ValueError) as error:
         raise DatasetError(f"the cache {cached} is damaged ({error}). Delete it: it is made again.") from None
     return Dataset(**(meta | {"name": name}), **arrays)
+
+
+def check_name(name: str) -> None:
+    """Raise a `ValueError` unless there may be a data set of this name."""
+    if not (name.startswith("folder:") and len(name) > len("folder:")):
+        check_choice("dataset", name, NAMES)
 
 
 def data_dir() -> Path:

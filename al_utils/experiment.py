@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import acquisition
+from . import acquisition, checks
 from .compute.machine import Stopwatch, environment, fixed_threads
 from .config import ExperimentConfig
 from .datasets import Dataset, Split, check_fits, load_dataset, split
@@ -40,11 +40,13 @@ def prepare(config: ExperimentConfig) -> Problem:
     """Load the data, split it and draw the noise: a pure function of the configuration.
 
     Raises:
-        ValueError: an unknown strategy, or more images asked for than there are; datasets.DatasetError: no such data.
+        ValueError: an unknown name, a strategy or network that lacks what it needs, or more images asked for than there are.
+        datasets.DatasetError: no such data.
     """
-    acquisition.get(config.strategy)
+    checks.check_names_known(config)
     dataset = load_dataset(config.dataset)
     check_fits(config, dataset)
+    checks.check_needs(config)
     mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
 
     def images(pixels, noise=None):

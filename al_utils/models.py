@@ -4,11 +4,15 @@ Dropout sits only in the head and its masks are arguments. So the trunk runs onc
 samples are drawn, a sample is the same function for every image, and nothing depends on `train()` or a global seed.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .compute import fast_lenet
+from .options import check_choice
 
 
 class Classifier(nn.Module):
@@ -47,6 +51,39 @@ def draw_masks(model: Classifier, shape: tuple[int, ...], dropout: float, genera
     return list((kept / (1 - dropout)).to(model.head_layers[0].weight).split(widths, dim=-1))
 
 
+@dataclass(frozen=True)
+class Network:
+    """A registered network: from channels, number of classes and image size to a module, and what it needs."""
+
+    make: Callable[..., Classifier]
+    smallest_batch: int  # images that a step of training needs, at least
+
+
+_registry: dict[str, Network] = {}
+
+
+def register(name: str, smallest_batch: int = 1) -> Callable:
+    """Make a network known as `model=name`; `smallest_batch` is 2 where BatchNorm needs more than one value a channel."""
+
+    def decorate(make):
+        _registry[name] = Network(make, smallest_batch)
+        return make
+
+    return decorate
+
+
+def names() -> list[str]:
+    """The known networks."""
+    return list(_registry)
+
+
+def get(name: str) -> Network:
+    """The network of this name. Raises: ValueError."""
+    check_choice("model", name, names())
+    return _registry[name]
+
+
+@register("lenet")
 class LeNet(Classifier):
     """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling; all widths grow with the number of image channels."""
 
@@ -68,6 +105,7 @@ class LeNet(Classifier):
         return self.fc1(x.flatten(1)).relu()
 
 
+@register("resnet18", smallest_batch=2)
 class ResNet18(Classifier):
     """torchvision's ResNet-18 (He et al. 2016), not pretrained, with a first convolution for `channels`."""
 
@@ -84,14 +122,11 @@ class ResNet18(Classifier):
         return self.trunk(images_N_C_H_W)
 
 
-MODELS = {"lenet": LeNet, "resnet18": ResNet18}
-
-
 def build_model(name: str, images_shape, n_classes: int, generator: torch.Generator, device="cpu") -> Classifier:
     """A newly initialised network for images of shape `[..., C, H, W]`; the same draw on every device."""
     channels, *size = images_shape[-3:]
     with torch.device("meta"):  # allocates and draws nothing yet
-        model = MODELS[name](channels, n_classes, tuple(size))
+        model = get(name).make(channels, n_classes, tuple(size))
     _allocate(model)
     initialise(model, generator)
     _drop_dead_taps(model, (1, channels, *size))

@@ -5,6 +5,18 @@ import copy
 import torch
 from torch import Tensor
 
+from .options import check_choice
+
+
+def names() -> list[str]:
+    """The known noises."""
+    return ["none", "gaussian", "salt_and_pepper"]
+
+
+def check_name(name: str) -> None:
+    """Raise a `ValueError` unless there is a noise of this name."""
+    check_choice("noise", name, names())
+
 
 class AddGaussianNoise:
     """Add N(mean, std²) to every pixel of a share `p` of the images; usable as a torchvision transform.

@@ -27,11 +27,17 @@ def batches(n: int, batch_size: int, last_batch: str, generator: torch.Generator
     A short last batch is kept (`keep`) or left out (`drop`), or the epoch is cut into ceil(n / batch_size) batches of
     nearly equal size (`balance`).
     """
-    order = torch.randperm(n, generator=generator)
+    order, sizes = torch.randperm(n, generator=generator), batch_sizes(n, batch_size, last_batch)
+    return list(order[: sum(sizes)].split(sizes))
+
+
+def batch_sizes(n: int, batch_size: int, last_batch: str) -> list[int]:
+    """How many images each batch of an epoch over `n` holds, see `batches`."""
+    full, rest = divmod(n, batch_size)
     if last_batch == "balance":
-        return list(order.tensor_split(math.ceil(n / batch_size)))
-    cut = list(order.split(batch_size))
-    return cut[:-1] if last_batch == "drop" and n % batch_size else cut
+        least, more = divmod(n, full + (rest > 0))
+        return [least + 1] * more + [least] * (full + (rest > 0) - more)
+    return [batch_size] * full + [rest] * (rest > 0 and last_batch == "keep")
 
 
 def fit(model: Classifier, images, labels_N: Tensor, config: ExperimentConfig, generator: torch.Generator, valid=None) -> float:

@@ -2,7 +2,9 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from al_utils.config import CHOICES, PROTOCOLS, SCENARIOS, ExperimentConfig, check_injected, run_name
+from al_utils import acquisition, datasets, models, noise
+from al_utils.config import OPTIONS, PROTOCOLS, SCENARIOS, ExperimentConfig, check_injected, recorded, run_name
+from al_utils.results import paper
 
 
 def test_paper_protocol_is_the_papers_text():
@@ -40,10 +42,8 @@ def test_a_built_configuration_builds_itself_again():
         (dict(lr="1e-3"), "1.0e-3"),
         (dict(epochs=1.0), "must be int"),
         (dict(seed=True), "must be int"),
-        (dict(model="lenett"), "did you mean 'lenet'"),
-        (dict(dataset="mnst"), "did you mean 'mnist'"),
-        (dict(dataset="folder:"), "folder:PATH"),
-        (dict(noise="salt"), "salt_and_pepper"),
+        (dict(protocol="tunde"), "did you mean 'tuned'"),
+        (dict(last_batch="kep"), "did you mean 'keep'"),
         (dict(n_initial=0), "at least 1"),
         (dict(n_valid=-3), "at least 1"),
         (dict(batch_size=0), "at least 1"),
@@ -51,11 +51,14 @@ def test_a_built_configuration_builds_itself_again():
         (dict(noise_rate=1.5), "at most 1"),
         (dict(lr=0.0), "above 0"),
         (dict(lr=float("nan")), "finite"),
+        (dict(momentum=float("-inf")), "finite"),
+        (dict(lr=10**400), "lr=100000.*00000 is too large"),
+        (dict(n_rounds=10**16), "n_rounds=.* is too large"),
+        (dict(seed=10**5_000), "an integer of 16,610 bits. is too large"),
+        (dict(protocol="x" * 10_000), "^.{,300}$"),
         (dict(weight_decay=-0.1), "at least 0"),
         (dict(n_query=0), "n_query"),
-        (dict(strategy="bald", dropout=0.0), "MC-dropout"),
         (dict(last_batch="drop", n_initial=10), "balance"),
-        (dict(model="resnet18", n_query=1), "BatchNorm"),
         (dict(device="gpu"), "cpu, cuda"),
         (dict(device="cuda:99"), "CUDA devices"),
     ],
@@ -83,12 +86,45 @@ def test_the_experiment_notebook_has_exactly_these_parameters():
     assert set(types) == set(fields) | {"ledger"}
     for name, field in fields.items():
         assert types[name] is field.type and values[name] == field.default, name
-    for line in cell.source.splitlines():
-        assert "  # " in line, f"no meaning given: {line}"
-    for name, allowed in CHOICES.items():
-        [line] = [line for line in cell.source.splitlines() if line.startswith(f"{name}:")]
-        assert all(choice in line for choice in allowed), line
+    registered = dict(dataset=datasets.NAMES, model=models.names(), strategy=acquisition.names(), noise=noise.names())
+    lines = dict(line.split("  # ") for line in cell.source.splitlines())
+    for (name, declared), line in zip(OPTIONS.items(), lines):
+        assert lines[line] == declared.comment(fields[name].default, registered.get(name, ())), name
     assert ExperimentConfig.from_notebook(values) == ExperimentConfig()
+
+
+def test_what_an_older_ledger_lacks_was_in_effect_all_the_same():
+    whole = ExperimentConfig(protocol="tuned", device="cpu").to_dict()
+    old = {name: value for name, value in whole.items() if name not in ("min_steps", "pool_subset", "noise_on")}
+    assert recorded(old) == recorded(whole) == whole
+    assert recorded(whole | {"strategy": "of another notebook", "device": "cuda:7"})["device"] == "cuda:7"
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        (dict(warmup=3), "'warmup' is not known to this version"),
+        (dict(lr=None), "'lr' is missing"),
+        (dict(lr="0.1"), "must be float"),
+        (dict(n_rounds=-1), "at least 0"),
+        (dict(keep_weights="best"), "not known"),
+    ],
+)
+def test_an_impossible_recorded_configuration_is_refused(changes, says):
+    values = ExperimentConfig().to_dict() | changes
+    with pytest.raises((ValueError, TypeError), match=says):
+        recorded({name: value for name, value in values.items() if value is not None})
+
+
+def test_reports_say_what_is_declared():
+    config = ExperimentConfig(protocol="tuned", n_rounds=5, noise_draw="each_access").to_dict()
+    assert paper.differences(config) == [
+        "rounds of queries: 5 instead of 100",
+        "noise is drawn: anew at every access instead of once per seed",
+        "a last, short batch: avoided (the epoch is cut into batches of nearly equal size) instead of kept",
+        "learning rate: 0.01 instead of 0.001",
+        "momentum: 0.9 instead of 0",
+    ]
 
 
 def test_a_parameter_that_the_notebook_lacks_is_refused():

@@ -7,7 +7,7 @@ errors on MNIST would be worse than guessing, and the same run has 6-9% errors i
 
 from collections.abc import Mapping
 
-from ..config import PROTOCOLS, SCENARIOS
+from ..config import OPTIONS, PROTOCOLS, SCENARIOS
 from ..words import is_cifar10_folder
 
 DATASETS = ("mnist", "cifar10", "fashion_mnist")
@@ -70,36 +70,14 @@ def figure_3(scenario: str, model: str, strategy: str = "") -> float | None:
     return dict(zip(STRATEGIES, values)).get(strategy)
 
 
-_FIELDS = dict(
-    n_initial="initial labels", n_query="queries a round", n_rounds="rounds", n_valid="validation images",
-    noise_rate="share of noisy images", noise_draw="noise", noise_on="images that noise may hit",
-    salt_and_pepper="salt and pepper", epochs="epochs a round", min_steps="steps a round, at least", batch_size="batch size",
-    last_batch="a last, short batch", lr="learning rate", momentum="momentum", weight_decay="weight decay",
-    keep_weights="weights kept", dropout="dropout", mc_samples="MC-dropout samples",
-    pool_subset="images of the pool that are scored (0: all)", posterior="posterior for BALD",
-)  # fmt: skip
-_VALUES = dict(
-    keep="kept", drop="dropped", balance="avoided (the epoch is cut into batches of nearly equal size)",
-    last="those of the last epoch", best_valid="those best on the validation images",
-    mc_dropout="MC dropout", as_released="identical passes, as in the released code",
-    all="all images", train="the training images only", test="the test images only",
-    fixed="drawn once per seed", each_access="drawn anew at every access",
-    extremes="smallest and largest pixel value", mean="mean grey",
-)  # fmt: skip
-
-
 def differences(config: Mapping) -> list[str]:
     """Where a run's configuration departs from the paper's protocol and scenario, one plain phrase each."""
     paper = SCENARIOS[config["scenario"]] | PROTOCOLS["paper"]
     phrases = [
-        f"{_FIELDS[name]}: {_value(config[name])} instead of {_value(expected)}"
+        f"{OPTIONS[name].words}: {OPTIONS[name].say(config[name])} instead of {OPTIONS[name].say(expected)}"
         for name, expected in paper.items()
         if config[name] != expected
     ]
     if config["split_seed"] != config["seed"] or "split_seed" in PROTOCOLS[config["protocol"]]:
         phrases.append("one split and initial pool for all seeds instead of one per seed")
     return phrases
-
-
-def _value(value) -> str:
-    return _VALUES.get(value, value) if isinstance(value, str) else f"{value:,.6g}"

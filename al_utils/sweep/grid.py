@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from ..config import NAME_FIELDS, ExperimentConfig, check_choice, check_names, run_name
+from ..config import NAME_FIELDS, ExperimentConfig, run_name
+from ..options import check_choice, check_names
 from .jobs import ROOT
 
 SWEEPS = ROOT / "notebooks" / "sweeps"

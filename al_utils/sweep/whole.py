@@ -105,13 +105,15 @@ def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict]) -> None:
 
     Also the finished runs': results on two versions of the data must not stand in one report.
     """
-    from .. import acquisition
+    from .. import checks
     from ..datasets import check_fits, load_dataset
 
+    for run in sweep.runs:
+        checks.check_names_known(run.config)
     datasets = {name: load_dataset(name) for name in {run.config.dataset for run in sweep.runs}}
     for run in sweep.runs:
-        acquisition.get(run.config.strategy)
         check_fits(run.config, datasets[run.config.dataset])
+        checks.check_needs(run.config)
         if run.name in headers:
             checksum = datasets[run.config.dataset].checksum
             _check(folder / f"{run.name}.jsonl", headers[run.name], {"data": {"checksum": checksum}})

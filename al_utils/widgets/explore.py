@@ -8,8 +8,8 @@ from pathlib import Path
 import ipywidgets as w
 import pandas as pd
 
-from .. import acquisition
-from ..config import CHOICES, DATASETS, PROTOCOLS, ExperimentConfig
+from .. import acquisition, datasets, models, noise
+from ..config import PROTOCOLS, ExperimentConfig
 from ..experiment import Problem, prepare, run_experiment
 from ..ledger import Round, read_ledger, tidy
 from ..results import figures
@@ -74,10 +74,10 @@ class Explorer(w.VBox):
         def choice(name, tooltip, options):
             return control(w.Dropdown, name.replace("_", " "), tooltip, value=getattr(config, name), options=options)
 
-        named = {name: [(label(v), v) for v in CHOICES[name]] for name in ("model", "noise")}
+        named = {"model": [(label(v), v) for v in models.names()], "noise": [(label(v), v) for v in noise.names()]}
         self.fields = {
             "dataset": control(w.Combobox, "data set", "A known name, or folder:PATH for your own images",
-                               value=config.dataset, options=DATASETS, ensure_option=False),
+                               value=config.dataset, options=datasets.NAMES, ensure_option=False),
             "model": choice("model", "The network that is trained from scratch each round", named["model"]),
             "noise": choice("noise", "Noise on a share of the images", named["noise"]),
             "protocol": choice("protocol", "How to train: the paper's recipe, or one under which both networks learn",

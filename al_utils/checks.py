@@ -1,0 +1,40 @@
+"""What a configuration needs of what is registered: refused before anything is computed."""
+
+from . import acquisition, datasets, models, noise
+from .config import ExperimentConfig
+from .training import batch_sizes
+
+
+def check_names_known(config: ExperimentConfig) -> None:
+    """Raise a `ValueError` unless data set, network, strategy and noise are known here."""
+    datasets.check_name(config.dataset)
+    models.get(config.model)
+    acquisition.get(config.strategy)
+    noise.check_name(config.noise)
+
+
+def check_needs(config: ExperimentConfig) -> None:
+    """Raise a `ValueError` unless strategy and network get what they were registered to need.
+
+    To be called when the data are known to have all the labels, see `datasets.check_fits`.
+    """
+    c = config
+    inert = c.posterior == "mc_dropout" and (c.dropout == 0 or c.mc_samples < 2)
+    if acquisition.get(c.strategy).samples and inert:
+        raise ValueError(
+            f"strategy={c.strategy!r} measures the disagreement of MC-dropout samples: dropout={c.dropout} and "
+            f"mc_samples={c.mc_samples} leave none. Use dropout above 0 and at least 2 samples."
+        )
+    needed = models.get(c.model).smallest_batch
+    for n in c.n_labels[: c.batch_size]:  # the remainders repeat from there on
+        if (smallest := min(batch_sizes(n, c.batch_size, c.last_batch))) < needed:
+            raise ValueError(
+                f"{c.model} cannot train on a batch of {smallest} (it needs {needed} images, for BatchNorm say), as with {n} "
+                f"labels, batch_size={c.batch_size} and last_batch={c.last_batch!r}. {_way_out(c, n, needed)}"
+            )
+
+
+def _way_out(c: ExperimentConfig, n: int, needed: int) -> str:
+    if min(batch_sizes(n, c.batch_size, "balance")) >= needed:
+        return "Use last_batch='balance'."
+    return "Use more initial labels." if n < needed else "Use a larger batch_size."

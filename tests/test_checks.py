@@ -1,0 +1,71 @@
+"""What is registered says what it needs; a configuration that does not give it is refused before anything is computed."""
+
+import pytest
+
+from al_utils import acquisition, checks, models
+from al_utils.config import ExperimentConfig
+
+OF_TWO = "it needs 2 images"
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        (dict(model="lenett"), "did you mean 'lenet'"),
+        (dict(dataset="mnst"), "did you mean 'mnist'"),
+        (dict(dataset="folder:"), "folder:PATH"),
+        (dict(noise="salt"), "salt_and_pepper"),
+        (dict(strategy="blad"), "did you mean 'bald'"),
+    ],
+)
+def test_names_that_no_registry_knows(changes, says):
+    with pytest.raises(ValueError, match=says):
+        checks.check_names_known(ExperimentConfig(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        (dict(strategy="bald", dropout=0.0), "MC-dropout"),
+        (dict(strategy="mean_std", mc_samples=1), "at least 2 samples"),
+        (dict(model="resnet18", n_query=1), f"{OF_TWO}.*129 labels.*Use last_batch='balance'"),
+        (dict(model="resnet18", batch_size=1), f"{OF_TWO}.*larger batch_size"),
+        (dict(model="resnet18", n_initial=1, n_query=1), f"{OF_TWO}.*more initial labels"),
+        (dict(model="resnet18", n_initial=5, n_query=2, batch_size=2, last_batch="balance"), f"{OF_TWO}.*larger batch_size"),
+    ],
+)
+def test_needs_that_are_not_met(changes, says):
+    with pytest.raises(ValueError, match=says):
+        checks.check_needs(ExperimentConfig(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(strategy="bald"),
+        dict(strategy="bald", dropout=0.0, posterior="as_released"),
+        dict(strategy="max_entropy", mc_samples=1),
+        dict(model="lenet", n_query=1),
+        dict(model="resnet18"),
+        dict(model="resnet18", n_query=1, last_batch="balance"),
+        dict(model="resnet18", n_query=1, last_batch="drop", batch_size=64),
+    ],
+)
+def test_needs_that_are_met(changes):
+    checks.check_needs(ExperimentConfig(**changes))
+
+
+def test_what_somebody_registers_is_held_to_what_it_declares(monkeypatch):
+    monkeypatch.setattr(acquisition, "_registry", dict(acquisition._registry))
+    monkeypatch.setattr(models, "_registry", dict(models._registry))
+
+    @acquisition.register(samples=True)
+    def spread(log_probs_K_N_C):
+        return log_probs_K_N_C.std(0).mean(-1)
+
+    models.register("of_four", smallest_batch=4)(models.LeNet)
+    with pytest.raises(ValueError, match="strategy='spread'"):
+        checks.check_needs(ExperimentConfig(strategy="spread", mc_samples=1))
+    with pytest.raises(ValueError, match="needs 4 images"):
+        checks.check_needs(ExperimentConfig(model="of_four", n_initial=67, n_rounds=0))
+    checks.check_needs(ExperimentConfig(model="of_four", n_initial=68, n_rounds=0))
