@@ -110,7 +110,7 @@ class ExperimentConfig:
     @classmethod
     def from_notebook(cls, namespace: dict) -> "ExperimentConfig":
         """The configuration in the parameters of a notebook: `namespace` is its `globals()`."""
-        check_injected(namespace["In"])
+        check_injected(namespace.get("In", []))  # a script has none
         _typed("ledger", namespace.get("ledger", ""), str)  # the one parameter that is no field
         return cls(**{f.name: namespace[f.name] for f in fields(cls)})
 
