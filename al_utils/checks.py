@@ -1,6 +1,6 @@
 """What a configuration needs of what is registered: refused before anything is computed."""
 
-from . import acquisition, datasets, models, noise
+from . import acquisition, datasets, models, noise, sources
 from .config import ExperimentConfig
 from .training import batch_sizes
 
@@ -11,6 +11,12 @@ def check_names_known(config: ExperimentConfig) -> None:
     models.get(config.model)
     acquisition.get(config.strategy)
     noise.check_name(config.noise)
+
+
+def registered_sources(config: ExperimentConfig) -> dict[str, str]:
+    """A hash for each part of the configuration that did not come with the project, see `sources.digest`."""
+    parts = {"model": models.get(config.model).make, "strategy": acquisition.get(config.strategy).function}
+    return {name: sources.digest(part) for name, part in parts.items() if not sources.is_ours(part)}
 
 
 def check_needs(config: ExperimentConfig) -> None:

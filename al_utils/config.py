@@ -39,6 +39,18 @@ ROOT = Path(__file__).resolve().parent.parent  # the repository
 NAME_FIELDS = ("dataset", "model", "strategy", "noise", "seed")
 
 
+def located(path: str | Path) -> Path:
+    """A path as all parameters mean it: `~` is the home folder, and a relative one starts at the project's root.
+
+    Raises:
+        ValueError: there is no such home folder.
+    """
+    try:
+        return ROOT / Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{shown(str(path))}: there is no such home folder. Write the path out.") from None
+
+
 _SCENARIO, _PROTOCOL = "the scenario's", "the protocol's"
 
 
@@ -165,9 +177,7 @@ def recorded(values: Mapping) -> dict:
     Raises:
         ValueError, TypeError: a parameter that this version does not know, one that is missing, or an impossible value.
     """
-    for name in values:
-        if name not in TYPES:
-            raise ValueError(f"the parameter {shown(name)} is not known to this version: the ledger is of a newer one")
+    check_names(values, TYPES)
     complete = {}
     for name, kind in TYPES.items():
         value = values.get(name, OPTIONS[name].older)

@@ -14,12 +14,13 @@ from . import acquisition, checks
 from .compute.machine import Stopwatch, environment, fixed_threads
 from .config import ExperimentConfig
 from .datasets import Dataset, Split, check_fits, load_dataset, split
-from .ledger import Ledger, Round
+from .ledger import Ledger, LedgerError, Round, check_header
 from .models import Classifier, build_model, draw_masks
+from .models import get as get_network
 from .noise import AddGaussianNoise, AddSaltAndPepperNoise, Images
-from .oracle import Oracle, check_answers
+from .oracle import Oracle, checked_answers, described
 from .randomness import generator
-from .training import Diverged, evaluate, fit, predictions
+from .training import Diverged, batch_sizes, evaluate, fit, predictions
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Problem:
 
 
 def prepare(config: ExperimentConfig) -> Problem:
-    """Load the data, split it and draw the noise: a pure function of the configuration.
+    """Load the data, split it and draw the noise, of a configuration that can be run: a pure function of it.
 
     Raises:
         ValueError: an unknown name, a strategy or network that lacks what it needs, or more images asked for than there are.
@@ -47,6 +48,17 @@ def prepare(config: ExperimentConfig) -> Problem:
     dataset = load_dataset(config.dataset)
     check_fits(config, dataset)
     checks.check_needs(config)
+    return _drawn(config, dataset)
+
+
+def prepare_to_look(config: ExperimentConfig) -> Problem:
+    """The same, of a recorded configuration: its strategy and network need not be known here."""
+    dataset = load_dataset(config.dataset)
+    check_fits(config, dataset)
+    return _drawn(config, dataset)
+
+
+def _drawn(config: ExperimentConfig, dataset: Dataset) -> Problem:
     mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
 
     def images(pixels, noise=None):
@@ -85,16 +97,17 @@ def make_noise(config: ExperimentConfig, mean_C: Tensor, std_C: Tensor, generato
 def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, oracle: Oracle | None = None) -> Iterator[Round]:
     """Yield the rounds of a run, one at a time, as they end; with a `ledger`, those it holds first, unchanged.
 
-    A killed run that is started again goes on after its last whole round, with the result of an undisturbed one. Each
-    of the `n_rounds` rounds trains from scratch, evaluates and queries; a last one trains and evaluates on all labels.
+    A killed run that is started again goes on after its last whole round, with the result of an undisturbed one. So does
+    a finished one that is asked for more rounds. Each of the `n_rounds` rounds trains from scratch, evaluates and queries;
+    a last one trains and evaluates on all labels.
 
     Args:
-        ledger: path of the run's ledger; None keeps none.
+        ledger: path of the run's ledger, from the project's root if it is relative; None keeps none.
         oracle: who labels the queries; None takes the true classes.
 
     Raises:
         ValueError: see `prepare`; images without a label and no oracle; an answer that is no class.
-        LedgerError: see `Ledger`. training.Diverged: the loss is not finite.
+        LedgerError: see `Ledger` and `check_rounds`. training.Diverged: the loss is not finite.
     """
     problem = prepare(config)
     if oracle is None and (unknown := int((problem.dataset.train_labels < 0).sum())):
@@ -104,6 +117,8 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
         )
     with contextlib.ExitStack() as stack:
         book = stack.enter_context(Ledger(ledger, header(problem, oracle))) if ledger else None
+        if book:
+            check_rounds(problem, book.rounds, book.path)
         done = list(book.rounds) if book else []
         yield from done
         if book and book.stopped:
@@ -118,12 +133,37 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
                     book.stop(f"round {number}: {reason}")
                 raise
             if oracle and round.queried:
-                round = replace(round, labels=oracle.answer(round, config.seed))
-                check_answers(round.labels, round, len(problem.dataset.class_names))
+                answers = oracle.answer(round, config.seed)
+                round = replace(round, labels=checked_answers(answers, round, len(problem.dataset.class_names)))
             if book:
                 book.append(round)
             done.append(round)
             yield round
+
+
+def check_data(path: Path, found: dict, problem: Problem) -> None:
+    """Raise a `LedgerError` unless the data are those of a ledger with the header `found`, and the first labels too."""
+    d = problem.dataset
+    data = {"name": d.name, "label": d.label, "checksum": d.checksum, "classes": d.class_names}
+    check_header(path, found, found | {"data": data, "initial": problem.split.initial.tolist()})
+
+
+def check_rounds(problem: Problem, rounds: list[Round], path: Path) -> None:
+    """Raise a `LedgerError` unless the images that the rounds queried are of the pool, and are what the ledger says of them."""
+    pool = set(problem.split.pool.tolist())
+    for r in rounds:
+        if strange := [i for i in r.queried if i not in pool]:
+            said = f"image {strange[0]} is queried, which is not in the pool"
+        elif problem.dataset.train_labels[r.queried].tolist() != r.true_classes:
+            said = "the classes are not those of the queried images"
+        elif problem.train.noisy_N[r.queried].tolist() != r.noisy:
+            said = "the noisy images are not those of this seed"
+        else:
+            continue
+        raise LedgerError(
+            f"{path}, line {r.round + 2} is corrupted ({said}). It is not repaired: restore it from a backup, or delete the "
+            "file to run it again."
+        )
 
 
 def after(problem: Problem, rounds: list[Round]) -> tuple[Problem, Tensor]:
@@ -164,7 +204,17 @@ def run_round(problem: Problem, number: int, labelled: Tensor) -> Round:
         true_classes=problem.dataset.train_labels[queried].tolist(),
         noisy=problem.train.noisy_N[queried].tolist(),
         seconds={part: float(f"{spent:.4f}") for part, spent in watch.seconds.items()},
+        note=_note_on_batches(problem.config, len(labelled)),
     )
+
+
+def _note_on_batches(c: ExperimentConfig, n: int) -> str:
+    """Where skipped images leave a batch that the network cannot train on, `fit` cuts the epoch otherwise."""
+    wanted = batch_sizes(n, c.batch_size, c.last_batch)
+    sizes = batch_sizes(n, c.batch_size, c.last_batch, get_network(c.model).smallest_batch)
+    if sizes == wanted:
+        return ""
+    return f"{n} labels would leave a batch of {min(wanted)}: cut into {len(sizes)} of {min(sizes)} to {max(sizes)} instead"
 
 
 def train_model(problem: Problem, number: int, labelled: Tensor) -> tuple[Classifier, float]:
@@ -260,11 +310,12 @@ def posterior_predictions(problem: Problem, number: int, model: Classifier, inde
 def header(problem: Problem, oracle: Oracle | None = None) -> dict:
     """A ledger's first line: what fixes the result (configuration, data, initial labels) and where it was computed."""
     d = problem.dataset
-    labelled_by = {"oracle": oracle.description} if oracle else {}
+    labelled_by = {"oracle": described(oracle)} if oracle else {}
     return {
         "config": problem.config.to_dict(),
         "data": {"name": d.name, "label": d.label, "checksum": d.checksum, "classes": d.class_names},
         "initial": problem.split.initial.tolist(),
         "environment": environment(problem.config.device),
+        "registered": checks.registered_sources(problem.config),
         **labelled_by,
     }

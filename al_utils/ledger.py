@@ -1,51 +1,25 @@
 """The query ledger: one JSON-lines file per run. The first line is a header, then one line per round.
 
 A line is appended whole and flushed to the disk when its round ends, so a killed run loses at most the round it was
-in. Everything that explores, inspects or reports reads ledgers.
+in. Everything that explores, inspects or reports reads ledgers. Relative paths start at the project's root.
 """
 
+import contextlib
 import fcntl
-import json
 import os
-from dataclasses import asdict, dataclass, field
+import warnings
+from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
-VERSION = 1
-_JSON_NAMES = {"true_classes": "classes"}  # where a file says it otherwise than `Round`
-_FIELD_NAMES = {name: field for field, name in _JSON_NAMES.items()}
+from . import records
+from .config import located
+from .options import shown
+from .records import Round as Round
 
 
 class LedgerError(RuntimeError):
     """A ledger that cannot be used: corrupted, locked, or of another configuration or version of the data."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """What one round found: metrics of the network trained on `n_labels` labels, and what it queried next.
-
-    `queried` are indices into the data set's training images, in the order of the acquisition function (best first);
-    `scores` (in the units of the acquisition function), `true_classes` and `noisy` (whether the image
-    carries noise) are aligned with it. The last round queries nothing. `seconds` maps fit, evaluate, predict and
-    acquire to wall-clock time. `labels` is what an oracle answered (None: no label), where one was given; without one
-    the true classes are the labels.
-    """
-
-    round: int
-    n_labels: int
-    metrics: dict[str, float]
-    queried: list[int] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    true_classes: list[int] = field(default_factory=list)
-    noisy: list[bool] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    labels: list[int | None] | None = None
-
-    def __str__(self):
-        m, s = self.metrics, sum(self.seconds.values())
-        return (
-            f"round {self.round:3d}   {self.n_labels:6,d} labels   loss {m['train_loss']:.3f}   "
-            f"valid {m['valid_accuracy']:6.1%}   test {m['test_accuracy']:6.1%}   {s:5.1f} s"
-        )
 
 
 class Ledger:
@@ -53,84 +27,138 @@ class Ledger:
 
     `stopped` is the reason why the run cannot go on, if it cannot; else it is empty.
 
-    A torn last line (of a killed run) is cut off. The file is locked while it is open.
+    A torn last line (of a killed run) is cut off. The file is locked while it is open. Where more rounds are asked for
+    than a finished run had planned, its last one is to be done again, because it queried nothing; until that is appended,
+    the file stays what it was.
 
     Raises:
-        LedgerError: the file belongs to another configuration or version of the data, has a corrupted line, or is
-            open in another process.
+        LedgerError: the file is no ledger, belongs to another configuration or version of the data, has a corrupted line,
+            was begun on another kind of device and is not finished, or is open in another process.
     """
 
     def __init__(self, path: str | Path, header: dict):
-        self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+b")
+        self.path, self.stopped, self._outgrown = located(path), "", False
+        self._files = contextlib.ExitStack()
+        self._file = self._files.enter_context(_open_locked(self.path))
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise LedgerError(f"{self.path} is being written by another process. Wait for it, or stop it first.") from None
-        try:
+            _check_beginning(self.path)
             found, self.rounds = read_ledger(self.path)
             if (whole := _whole_length(self.path)) < self.path.stat().st_size:
                 self._file.truncate(whole)
+            self._header = {"version": records.VERSION} | header
             if found is None:
-                self._write({"version": VERSION} | header)
+                self._write([self._header])
             else:
                 check_header(self.path, found, header)
-            self.stopped = (found or {}).get("stopped", "")
+                self.stopped = found.pop("stopped", "")
+                self._take_up(found, header["config"])
         except BaseException:
-            self._file.close()
+            self._files.close()
             raise
 
     def append(self, round: Round) -> None:
-        record = asdict(round)
-        if round.labels is None:
-            del record["labels"]
-        self._write({_JSON_NAMES.get(name, name): value for name, value in record.items()})
+        self._add(records.round_record(round))
         self.rounds.append(round)
 
     def stop(self, reason: str) -> None:
         """Write down why the run cannot go on from here. It would end so again, so it is not tried again."""
-        self._write({"stopped": reason, "round": len(self.rounds)})
+        self._add({"stopped": reason, "round": len(self.rounds)})
 
-    def _write(self, record: dict) -> None:
-        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+    def _take_up(self, found: dict, config: dict) -> None:
+        """Go on with the run in the file, which may have been planned with fewer rounds."""
+        planned, asked = found["config"]["n_rounds"], config["n_rounds"]
+        was_on, now_on = (c["device"].partition(":")[0] for c in (found["config"], config))
+        if was_on != now_on and len(self.rounds) <= asked and not self.stopped:
+            raise LedgerError(
+                f"{self.path} was begun on {was_on} and has {len(self.rounds)} of {asked + 1} rounds: on {now_on} it would not "
+                f"go on to the same result. Use device={was_on!r}, or another path."
+            )
+        self._header = found | {"config": found["config"] | {"n_rounds": asked}}
+        self._outgrown = planned < asked
+        if self._outgrown:
+            del self.rounds[planned:]
+
+    def _add(self, record: dict) -> None:
+        if self._outgrown:
+            self._replace([self._header, *map(records.round_record, self.rounds), record])
+        else:
+            self._write([record])
+
+    def _write(self, lines: list[dict]) -> None:
+        self._file.writelines(map(records.line, lines))
         self._file.flush()
         os.fsync(self._file.fileno())
+
+    def _replace(self, lines: list[dict]) -> None:
+        """Put a file with these lines in the ledger's place, at once: whenever a kill comes, one of the two is there whole."""
+        aside = self.path.with_name(f".{self.path.name}.longer")
+        aside.unlink(missing_ok=True)
+        # The old file stays open and locked, too: another process may have opened it already.
+        self._file = self._files.enter_context(_open_locked(aside))
+        self._write(lines)
+        os.replace(aside, self.path)
+        self._outgrown = False
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._file.close()
+        self._files.close()
+
+
+def _open_locked(path: Path) -> BinaryIO:
+    """The file, made if need be, open for appending and for nobody else."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+b")
+    except (IsADirectoryError, NotADirectoryError, FileExistsError, PermissionError) as error:
+        what = "is a folder" if path.is_dir() else f"cannot be written to ({error.strerror})"
+        raise LedgerError(f"{path} {what}: give the path of a file, such as reports/runs/mine.jsonl.") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise LedgerError(f"{path} is being written by another process. Wait for it, or stop it first.") from None
+    except OSError as error:
+        warnings.warn(f"{path}: its file system cannot lock ({error.strerror}). Let no second process write to it.")
+    return file
+
+
+def _check_beginning(path: Path) -> None:
+    """Raise a `LedgerError` if the file is something else than a ledger, which must not be cut or written to."""
+    first_line, is_whole, _ = path.read_bytes().partition(b"\n")
+    beginning = records.BEGINNING[:12] if is_whole else records.BEGINNING  # a whole line can be refused by its number
+    if not beginning.startswith(first_line[: len(beginning)]):
+        raise LedgerError(f"{path} is no ledger, and is left as it is. Give another path.")
 
 
 def read_ledger(path: str | Path) -> tuple[dict | None, list[Round]]:
     """A ledger's header (None in an empty file) and its rounds; a torn last line is passed over.
 
-    Where the run cannot go on, `header["stopped"]` has the reason.
+    Where the ledger is older than a parameter, its configuration holds the value that was in effect. Where the run cannot
+    go on, `header["stopped"]` has the reason.
 
     Raises:
-        LedgerError: a line is corrupted or out of order; the message has its number.
+        LedgerError: a line is corrupted, out of order, or not what such a run can have done; the message has its number.
     """
-    whole = Path(path).read_bytes()[: _whole_length(path)]
-    header, rounds = None, []
-    for number, line in enumerate(whole.splitlines(), start=1):
+    path = located(path)
+    whole = path.read_bytes()[: _whole_length(path)]
+    header: dict | None = None
+    rounds: list[Round] = []
+    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
         try:
-            record = json.loads(line)
-            if number == 1:
-                if record["version"] != VERSION:
-                    raise ValueError(f"version {record['version']} is not {VERSION}")
-                header = record
+            record = records.parsed(line)
+            if header is None:
+                header = records.checked_header(record)
+            elif "stopped" in header:
+                raise ValueError("the run was stopped before")
             elif "stopped" in record:
-                header["stopped"] = record["stopped"]
+                header["stopped"] = records.checked_stop(record, rounds)
             else:
-                rounds.append(Round(**{_FIELD_NAMES.get(name, name): value for name, value in record.items()}))
-                if rounds[-1].round != number - 2:
-                    raise ValueError(f"round {rounds[-1].round} where {number - 2} should be")
-                if "stopped" in header:
-                    raise ValueError("the run was stopped before")
-        except (ValueError, TypeError, KeyError) as error:
+                rounds.append(records.checked_round(record, header, rounds))
+        except records.NewerVersion as error:
+            raise LedgerError(f"{path}, line {number}: {error}. It was made with a newer one: update the project.") from None
+        except (ValueError, TypeError) as error:
             raise LedgerError(
                 f"{path}, line {number} is corrupted ({error}). It is not repaired: restore it from a backup, "
                 "or delete the file to run it again."
@@ -138,45 +166,75 @@ def read_ledger(path: str | Path) -> tuple[dict | None, list[Round]]:
     return header, rounds
 
 
-def _whole_length(path: str | Path) -> int:
-    return Path(path).read_bytes().rfind(b"\n") + 1
+def _whole_length(path: Path) -> int:
+    return path.read_bytes().rfind(b"\n") + 1
 
 
 def check_header(path, found: dict, expected: dict) -> None:
-    """Raise a `LedgerError` unless the header `found` in a ledger has the `expected` fields of `config` and `data`."""
+    """Raise a `LedgerError` unless a ledger with the header `found` is of the run that is `expected`, as far as that is said.
+
+    The ledger may have been planned with fewer rounds, and its device is no part of what it is.
+    """
     for part in ("config", "data"):
         for key, value in expected.get(part, {}).items():
-            if found[part].get(key) != value:
+            kept = found[part].get(key)
+            if kept != value and key != "device" and not (key == "n_rounds" and kept < value):
                 raise LedgerError(
-                    f"{path} was made with {key}={found[part].get(key)!r}, not {key}={value!r}. "
+                    f"{path} was made with {key}={shown(kept)}, not {key}={shown(value)}. "
                     "Use another path, or delete the file to run it again."
                 )
+    if "initial" in expected and found["initial"] != expected["initial"]:
+        raise LedgerError(f"{path}, line 1 is corrupted (the initial labels are not those of its split). Delete the file.")
     if found.get("oracle") != expected.get("oracle"):
         raise LedgerError(
             f"{path} was labelled by {_oracle(found)}, not {_oracle(expected)}. Use another path, or delete the file."
         )
+    if "registered" in expected:
+        _check_registered(path, found, expected["registered"])
+
+
+def _check_registered(path, found: dict, expected: dict) -> None:
+    kept = found.get("registered", {})
+    for name in {**kept, **expected}:
+        if kept.get(name) != expected.get(name):
+            raise LedgerError(
+                f"{path} was made with another {name}={shown(found['config'][name])}: its source was not the one that is "
+                "registered now. Use another path or name, or delete the file to run it again."
+            )
 
 
 def _oracle(header: dict) -> str:
-    return f"an oracle of {header['oracle']}" if header.get("oracle") else "the true classes"
+    return f"an oracle of {shown(header['oracle'])}" if header.get("oracle") else "the true classes"
+
+
+def find_ledgers(folder: str | Path) -> list[Path]:
+    """The ledgers below a folder, or the one at a path; hidden files and folders, such as JupyterLab's copies, are passed over.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    folder = located(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f"there is no {folder}. Ledgers are made by a sweep: ./run_all.sh quick")
+    if folder.is_file():
+        return [folder]
+    found = folder.rglob("*.jsonl")
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def read_ledgers(folder: str | Path):
     """All ledgers below `folder` (or one file) as a tidy `DataFrame`: one row per run and round.
 
-    Columns: `run` (the file's name without ending), the fields of the configuration, the fields of `Round`, its
-    metrics, and `fit_s`, `evaluate_s`, `predict_s`, `acquire_s` in seconds. No ledger: an empty frame.
+    A relative path starts at the project's root, wherever a notebook stands. Columns: `run` (the file's name without
+    ending), the fields of the configuration, the fields of `Round`, its metrics, and `fit_s`, `evaluate_s`, `predict_s`,
+    `acquire_s` in seconds. No ledger: an empty frame.
     """
     import pandas as pd
 
-    folder = Path(folder)
-    paths = [folder] if folder.is_file() else sorted(folder.rglob("*.jsonl"))
-    if not folder.exists():
-        raise FileNotFoundError(f"there is no {folder}. Ledgers are made by a sweep: ./run_all.sh quick")
     rows = []
-    for path in paths:
+    for path in find_ledgers(folder):
         header, rounds = read_ledger(path)
-        rows += [tidy(path.stem, header["config"], r) for r in rounds]
+        rows += [tidy(path.stem, header["config"], r) for r in rounds if header]
     return pd.DataFrame(rows)
 
 

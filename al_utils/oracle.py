@@ -1,6 +1,8 @@
 """The oracle: who labels what the strategy queries. True labels, a careless annotator, or a person."""
 
+import contextlib
 import json
+import operator
 import os
 import threading
 from pathlib import Path
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .ledger import LedgerError, Round
+from .options import shown
 from .randomness import generator
 
 SKIP, UNRECOGNISABLE = "skip", "unrecognisable"  # answers that give no label
@@ -172,10 +175,41 @@ class Person:
         self.steps.append(step)
 
 
-def check_answers(answers: list, round: Round, n_classes: int) -> None:
-    """Raise a `ValueError` unless there is one class of `n_classes`, or None, for each queried image."""
-    if len(answers) != len(round.queried):
-        raise ValueError(f"the oracle gave {len(answers)} answers to {len(round.queried)} queries of round {round.round}.")
-    for answer in answers:
-        if answer is not None and not (type(answer) is int and 0 <= answer < n_classes):
-            raise ValueError(f"the oracle answered {answer!r}; allowed: None, or a class from 0 to {n_classes - 1}.")
+def checked_answers(answers, round: Round, n_classes: int) -> list[int | None]:
+    """What an oracle answered, in a list, a tuple, an array or a tensor, as plain integers and None.
+
+    Raises:
+        ValueError: it is not one class of `n_classes`, or None, for each queried image.
+    """
+    n = len(round.queried)
+    if isinstance(answers, str | bytes | dict | set) or not hasattr(answers, "__len__") or not hasattr(answers, "__iter__"):
+        raise ValueError(f"the oracle answered with {shown(answers)}; allowed: a list of {n} classes or None, one a query.")
+    given = answers.tolist() if hasattr(answers, "tolist") else list(answers)
+    if not isinstance(given, list) or len(given) != n:
+        n_given = len(given) if isinstance(given, list) else "no list of"
+        raise ValueError(f"the oracle gave {n_given} answers to {n} queries of round {round.round}: one a query is needed.")
+    return [_class(answer, n_classes) for answer in given]
+
+
+def _class(answer, n_classes: int) -> int | None:
+    if answer is None:
+        return None
+    if not isinstance(answer, bool) and hasattr(answer, "__index__"):
+        with contextlib.suppress(TypeError):  # a tensor of floats, say
+            if 0 <= (number := operator.index(answer)) < n_classes:
+                return number
+    raise ValueError(f"the oracle answered {shown(answer)}; allowed: None, or a class from 0 to {n_classes - 1}.")
+
+
+def described(oracle: Oracle) -> dict:
+    """What goes into the ledger's header about an oracle. Raises: TypeError: it says nothing that JSON can hold."""
+    description = getattr(oracle, "description", None)
+    if not isinstance(description, dict) or not description or not callable(getattr(oracle, "answer", None)):
+        raise TypeError(
+            f"oracle={shown(oracle)} needs a method answer(round, seed) and a description, a dictionary such as "
+            '{"kind": "mine"} that goes into the header of the ledger.'
+        )
+    try:
+        return json.loads(json.dumps(description, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"the description of the oracle, {shown(description)}, must be what JSON can hold: {error}.") from None

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import models
 from .compute import fast_lenet, parallel
 from .config import ExperimentConfig
 from .models import Classifier, LeNet, draw_masks
@@ -21,23 +22,34 @@ class Diverged(RuntimeError):
     """The training loss, or what was measured after it, is not a finite number any more."""
 
 
-def batches(n: int, batch_size: int, last_batch: str, generator: torch.Generator) -> list[Tensor]:
+def batches(n: int, batch_size: int, last_batch: str, generator: torch.Generator, smallest: int = 1) -> list[Tensor]:
     """A random order of `n` images, cut into batches of indices.
 
     A short last batch is kept (`keep`) or left out (`drop`), or the epoch is cut into ceil(n / batch_size) batches of
-    nearly equal size (`balance`).
+    nearly equal size (`balance`). None holds fewer than `smallest`, see `batch_sizes`.
     """
-    order, sizes = torch.randperm(n, generator=generator), batch_sizes(n, batch_size, last_batch)
+    order, sizes = torch.randperm(n, generator=generator), batch_sizes(n, batch_size, last_batch, smallest)
     return list(order[: sum(sizes)].split(sizes))
 
 
-def batch_sizes(n: int, batch_size: int, last_batch: str) -> list[int]:
-    """How many images each batch of an epoch over `n` holds, see `batches`."""
+def batch_sizes(n: int, batch_size: int, last_batch: str, smallest: int = 1) -> list[int]:
+    """How many images each batch of an epoch over `n` holds, see `batches`.
+
+    Where one would hold fewer than `smallest`, which the network cannot train on, the epoch is cut into batches of nearly
+    equal size, at least `smallest`.
+    """
     full, rest = divmod(n, batch_size)
+    rounded_up = full + (rest > 0)
     if last_batch == "balance":
-        least, more = divmod(n, full + (rest > 0))
-        return [least + 1] * more + [least] * (full + (rest > 0) - more)
-    return [batch_size] * full + [rest] * (rest > 0 and last_batch == "keep")
+        sizes = _nearly_equal(n, rounded_up)
+    else:
+        sizes = [batch_size] * full + [rest] * (rest > 0 and last_batch == "keep")
+    return sizes if min(sizes) >= smallest else _nearly_equal(n, max(1, min(rounded_up, n // smallest)))
+
+
+def _nearly_equal(n: int, n_batches: int) -> list[int]:
+    size, larger = divmod(n, n_batches)
+    return [size + 1] * larger + [size] * (n_batches - larger)
 
 
 def fit(model: Classifier, images, labels_N: Tensor, config: ExperimentConfig, generator: torch.Generator, valid=None) -> float:
@@ -57,10 +69,11 @@ def fit(model: Classifier, images, labels_N: Tensor, config: ExperimentConfig, g
     fast = isinstance(model, LeNet) and device.type == "cpu"
     step = fast_lenet.sgd_step(model, config) if fast else sgd_step(model, config)
     best_accuracy, best_weights = -1.0, None
-    n_batches = len(batches(len(labels_N), config.batch_size, config.last_batch, torch.Generator()))
+    smallest = models.get(config.model).smallest_batch
+    n_batches = len(batch_sizes(len(labels_N), config.batch_size, config.last_batch, smallest))
     for epoch in range(max(config.epochs, math.ceil(config.min_steps / n_batches))):
         epoch_loss, n_seen = torch.zeros((), device=device), 0
-        cut = batches(len(labels_N), config.batch_size, config.last_batch, generator)
+        cut = batches(len(labels_N), config.batch_size, config.last_batch, generator, smallest)
         masks = _masks_of_batches(model, [len(batch) for batch in cut], config.dropout, on_device)
         for batch, batch_masks in zip(cut, masks):
             batch = batch.to(device, non_blocking=True)

@@ -36,17 +36,24 @@ from pathlib import Path
 Path(f"{ledger[:-6]}.{os.getpid()}.pid").touch()
 from al_utils.config import ExperimentConfig
 from al_utils.ledger import Ledger, Round
+from al_utils.records import METRICS
 names = "dataset model strategy noise protocol scenario seed n_initial n_query n_rounds n_valid epochs device".split()
 config = ExperimentConfig.from_dict({name: globals()[name] for name in names})
 data = json.loads(Path(os.environ["AL_CACHE_DIR"], dataset, "meta.json").read_text())
-with Ledger(ledger, {"config": config.to_dict(), "data": {"checksum": data["checksum"]}}) as book:
+of_data = {"name": dataset, "label": dataset, "checksum": data["checksum"], "classes": data["class_names"]}
+header = {"config": config.to_dict(), "data": of_data, "initial": list(range(n_initial)), "environment": {}}
+with Ledger(ledger, header) as book:
     for round in range(len(book.rounds), n_rounds + 1):
         while round == 1 and Path(ledger).with_name("hold").exists():
             time.sleep(0.05)
         FAULT
         draw = random.Random(f"{seed} {[(r.round, r.queried) for r in book.rounds]}")
-        queried = [draw.randrange(4_000) for _ in range(2_000)]
-        book.append(Round(round, n_initial + round * n_query, {"loss": draw.random()}, queried, seconds={"fit": time.time()}))
+        left = set(range(n_initial, 4_000)).difference(*(r.queried for r in book.rounds))
+        n = n_query if round < n_rounds else 0
+        queried = draw.sample(sorted(left), n)
+        metrics = {name: draw.random() for name in METRICS} | {f"metric {i}": draw.random() for i in range(400)}  # a long line
+        asked = dict(queried=queried, scores=[0.0] * n, true_classes=[0] * n, noisy=[False] * n)
+        book.append(Round(round, n_initial + round * n_query, metrics, **asked, seconds={"fit": time.time()}))
 """
 REPORT = 'from pathlib import Path\nprint("ledgers:", len(list(Path(ledgers).glob("*.jsonl"))), "<script>")'
 

@@ -103,7 +103,7 @@ def test_what_an_older_ledger_lacks_was_in_effect_all_the_same():
 @pytest.mark.parametrize(
     "changes, says",
     [
-        (dict(warmup=3), "'warmup' is not known to this version"),
+        (dict(warmup=3), "unknown parameter 'warmup'"),
         (dict(lr=None), "'lr' is missing"),
         (dict(lr="0.1"), "must be float"),
         (dict(n_rounds=-1), "at least 0"),

@@ -26,7 +26,7 @@ def write(folder, accuracies, stop=None, classes=(), noisy=(), seconds=None, **c
     plan = dict(n_initial=100, n_query=n_query, n_rounds=len(accuracies) - 1)
     c = ExperimentConfig.from_dict(dict(protocol="tuned", device="cpu") | plan | config)
     header = dict(
-        config=c.to_dict(), initial=[0], environment=dict(python="3.11", processor="a <fast> one"),
+        config=c.to_dict(), initial=list(range(c.n_initial)), environment=dict(python="3.11", processor="a <fast> one"),
         data=dict(name=c.dataset, label="", checksum="0", classes=DIGITS),
     )  # fmt: skip
     with Ledger(folder / f"{c.name}.jsonl", header) as ledger:
@@ -35,7 +35,7 @@ def write(folder, accuracies, stop=None, classes=(), noisy=(), seconds=None, **c
             metrics = dict.fromkeys(studies.METRICS, accuracy)
             picked = dict(true_classes=list(classes or [k % 10] * n)[:n], noisy=list(noisy or [False] * n)[:n])
             spent = seconds or dict(fit=1.0, evaluate=0.5)
-            ledger.append(Round(k, n_labels, metrics, list(range(n)), [0.0] * n, **picked, seconds=spent))
+            ledger.append(Round(k, n_labels, metrics, list(range(n_labels, n_labels + n)), [0.0] * n, **picked, seconds=spent))
 
 
 def test_an_option_tied_to_the_network_does_not_separate(tmp_path):

@@ -15,6 +15,7 @@ from al_utils import Ledger, Round, read_ledger
 from al_utils.experiment import header, prepare, run_experiment
 from al_utils.folders import DatasetError
 from al_utils.oracle import NoisyOracle
+from al_utils.records import METRICS
 from al_utils.results import replay
 from al_utils.widgets import cards, explore, inspector, query_figures
 from al_utils.widgets import desk as oracle
@@ -193,14 +194,15 @@ def test_a_slider_on_a_hundred_rounds_takes_less_than_03_seconds(tmp_path):
     runs = []
     for strategy in ("random", "bald"):
         config = tiny(strategy=strategy, n_rounds=100, n_query=10, noise="gaussian")
-        pool = prepare(config).split.pool.tolist()
+        problem = prepare(config)
+        pool = problem.split.pool.tolist()
         path = tmp_path / f"{config.name}.jsonl"
-        with Ledger(path, header(prepare(config))) as book:
+        with Ledger(path, header(problem)) as book:
             for k in range(101):
                 ask = pool[10 * k : 10 * k + 10] if k < 100 else []
-                book.append(
-                    Round(k, 20 + 10 * k, {"test_accuracy": 0.5}, ask, [0.5] * len(ask), [1] * len(ask), [True] * len(ask))
-                )
+                classes, noisy = problem.dataset.train_labels[ask].tolist(), problem.train.noisy_N[ask].tolist()
+                metrics = dict.fromkeys(METRICS, 0.5)
+                book.append(Round(k, 20 + 10 * k, metrics, ask, [0.5] * len(ask), classes, noisy))
     runs = replay.read_runs(tmp_path)
     panel = inspector.Inspector(runs, tmp_path, recompute=False)
     spent = []  # of the processor, because other work on the machine says nothing about the widget

@@ -1,6 +1,7 @@
 """What a run is computed on: its threads, its clock, and a description of both for the ledger."""
 
 import contextlib
+import functools
 import os
 import platform
 import subprocess
@@ -12,20 +13,39 @@ from pathlib import Path
 import torch
 
 from ..config import ROOT
+from ..options import shown
 from . import parallel
+from .cores import allowed_cores
+
+GIT_TIMEOUT = 5.0  # seconds
+CODE = ("al_utils", "requirements.txt")  # what a result depends on
+
+
+def threads_wanted() -> int:
+    """`AL_THREADS`, at most the cores there are; by default as many as PyTorch would use: the cores, or `OMP_NUM_THREADS`.
+
+    Raises:
+        ValueError: it is no whole number above 0.
+    """
+    wanted = os.environ.get("AL_THREADS", "").strip()
+    if not wanted:
+        return min(torch.get_num_threads(), allowed_cores())
+    if not (wanted.isascii() and wanted.isdigit() and wanted.strip("0")):
+        raise ValueError(f"AL_THREADS={shown(wanted)} must be a whole number above 0, such as 2, or empty: as many as cores.")
+    return min(int(wanted[:9]), allowed_cores())
 
 
 @contextlib.contextmanager
 def fixed_threads():
     """Hold PyTorch to one thread: with another number sums are rounded differently, and a run would not repeat.
 
-    What `parallel` can share out without changing a bit is computed by `AL_THREADS` threads, by default as many as
-    PyTorch would use: the cores, or `OMP_NUM_THREADS`. In a sweep that is 1, one run a core.
+    What `parallel` can share out without changing a bit is computed by `threads_wanted` threads. In a sweep that is 1,
+    one run a core.
     """
-    before = torch.get_num_threads()
+    wanted, before = threads_wanted(), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with parallel.threads(int(os.environ.get("AL_THREADS") or before)):
+        with parallel.threads(wanted):
             yield
     finally:
         torch.set_num_threads(before)
@@ -35,7 +55,9 @@ class Stopwatch:
     """Seconds spent in each named part; a part inside another does not count for the outer one."""
 
     def __init__(self, device: str):
-        self.seconds, self._inside, self._device = {}, [], device
+        self.seconds: dict[str, float] = {}
+        self._inside: list[str] = []
+        self._device = device
 
     @contextlib.contextmanager
     def __call__(self, part: str):
@@ -70,23 +92,52 @@ class Stopwatch:
 
 
 def environment(device: str) -> dict[str, str | int]:
-    """Package versions, git commit, processor, threads and device of this process."""
-    packages = ("torch", "numpy", "pandas", "papermill")
+    """Package versions, git commit, processor, threads and device of this process.
+
+    `checkout` says whether the code differs from the commit: "clean" or "changed".
+    """
+    packages = ("torch", "torchvision", "numpy", "scipy", "pandas", "papermill")
     with fixed_threads():
         threads = parallel.n_threads()
-    try:
-        git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-        commit = git.stdout.strip()
-    except FileNotFoundError:
-        commit = ""
-    return {
+    commit, checkout = provenance()
+    found: dict[str, str | int] = {
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
-        "commit": commit or "unknown",
+        "commit": commit,
+        "checkout": checkout,
         "processor": _processor(),
         "threads": threads,
-        "device": device if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})",
+        "device": device,
     }
+    if device.startswith("cuda"):
+        found |= {
+            "device": f"{device} ({torch.cuda.get_device_name(device)})",
+            "cuda": str(torch.version.cuda),
+            "cudnn": torch.backends.cudnn.version() or "none",
+        }
+    return found
+
+
+@functools.cache  # the code that runs is that which was imported
+def provenance(root: Path = ROOT) -> tuple[str, str]:
+    """The commit of this checkout, and whether its code is "clean" or "changed"; "unknown" without a history of its own."""
+    top, _, commit = (_git(root, "rev-parse", "--show-toplevel", "--short", "HEAD") or "").partition("\n")
+    if not commit or Path(top).resolve() != root.resolve():  # a copy without history, inside another repository
+        return "unknown", "unknown"
+    changes = _git(root, "status", "--porcelain", "--", *CODE)
+    return commit, "unknown" if changes is None else "changed" if changes else "clean"
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git says; None where it fails, is not there, or hangs."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # GIT_DIR is another's
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        said = subprocess.run(
+            ["git", *arguments], cwd=root, env=own, timeout=GIT_TIMEOUT, check=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace",
+        )  # fmt: skip
+        return said.stdout.strip()
+    return None
 
 
 def _processor() -> str:

@@ -10,21 +10,22 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from .. import acquisition
+from .. import acquisition, checks
 from ..config import ExperimentConfig
 from ..experiment import (
     Problem,
     after,
+    check_data,
+    check_rounds,
     fixed_threads,
-    header,
     measure,
     posterior_predictions,
-    prepare,
+    prepare_to_look,
     query,
     train_model,
     unlabelled,
 )
-from ..ledger import Round, check_header, read_ledger
+from ..ledger import Round, check_header, find_ledgers, read_ledger
 from ..words import dataset_label, label
 
 
@@ -74,10 +75,9 @@ class RecordedRun:
     def problem(self) -> Problem:
         """Images, split and noise. Raises: DatasetError; LedgerError if the data have changed."""
         here = self.config if self.config["device"] == "cpu" else self.config | {"device": ""}  # its GPU may be elsewhere
-        made = prepare(ExperimentConfig.from_dict(here))
-        expected = header(made)
-        check_header(self.path, self.header, self.header | {"config": expected["config"] | {"device": self.config["device"]},
-                                                            "data": expected["data"]})  # fmt: skip
+        made = prepare_to_look(ExperimentConfig.from_dict(here))
+        check_data(self.path, self.header, made)
+        check_rounds(made, self.rounds, self.path)
         return made
 
     def peers(self, runs: list["RecordedRun"]) -> list["RecordedRun"]:
@@ -95,8 +95,9 @@ def _oracle(head):
 
 def read_runs(folder: str | Path) -> list[RecordedRun]:
     """The ledgers below `folder` that have a query, by name. Raises: LedgerError: a corrupted one."""
-    found = [RecordedRun(path, *read_ledger(path)) for path in sorted(Path(folder).rglob("*.jsonl"))]
-    return [run for run in found if run.asked]
+    found = [(path, *read_ledger(path)) for path in find_ledgers(folder)]
+    runs = [RecordedRun(path, header, rounds) for path, header, rounds in found if header]
+    return [run for run in runs if run.asked]
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,12 @@ def recompute(run: RecordedRun, number: int) -> Recomputed:
     """Train the network of round `number` again, on the labels that the ledger had by then, and let it predict.
 
     All of the pool is predicted, in the same chunks as then, so that the scores can be compared to the last bit.
+
+    Raises:
+        ValueError: strategy or network is not registered here. LedgerError: it is another one than the ledger's.
     """
+    checks.check_names_known(run.problem.config)
+    check_header(run.path, run.header, run.header | {"registered": checks.registered_sources(run.problem.config)})
     now, labelled = after(run.problem, run.rounds[:number])
     kept = run.rounds[number]
     with fixed_threads():

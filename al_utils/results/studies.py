@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..config import ExperimentConfig
-from ..ledger import read_ledger
+from ..ledger import find_ledgers, read_ledger
 from ..words import dataset_label, label
 from . import paper
 from .paper import MODELS, NOISES, STRATEGIES
@@ -26,7 +26,7 @@ ORDER = (*paper.DATASETS, *MODELS, *NOISES, *STRATEGIES, "supervised", "ideal", 
 def read_runs(folder: str | Path) -> pd.DataFrame:
     """One row per ledger below `folder`: its configuration, how far it came (`stopped`: why it ends), `environment`."""
     rows = []
-    for path in sorted(Path(folder).rglob("*.jsonl")):
+    for path in find_ledgers(folder):
         header, rounds = read_ledger(path)
         if header:
             finished = len(rounds) == header["config"]["n_rounds"] + 1

@@ -1,0 +1,67 @@
+"""The source of what somebody registered: its hash tells whether two runs were made with the same function."""
+
+import functools
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType
+
+OURS = __name__.partition(".")[0]
+
+
+def is_ours(registered: Callable) -> bool:
+    """Whether it came with the project, whose commit is in the ledger's header anyway."""
+    home = getattr(registered, "__module__", None) or type(registered).__module__
+    return home.partition(".")[0] == OURS
+
+
+def digest(registered: Callable) -> str:
+    """Sixteen characters that differ when the source of a function or class, or a value that it closes over, does."""
+    return hashlib.sha256("\n".join(_parts(registered)).encode()).hexdigest()[:16]
+
+
+def _parts(thing) -> Iterator[str]:
+    thing = inspect.unwrap(thing) if callable(thing) else thing
+    if isinstance(thing, functools.partial):
+        yield from _parts(thing.func)
+        yield _plain([*thing.args, *sorted(thing.keywords.items())])
+    elif isinstance(thing, FunctionType):
+        yield _source(thing)
+        yield _plain([cell.cell_contents for cell in thing.__closure__ or () if cell != type(cell)()])
+    elif isinstance(thing, type):
+        for base in thing.__bases__:
+            if base.__module__ == thing.__module__:
+                yield from _parts(base)
+        # Method by method: Python finds the source of a class that is defined in a notebook only in part.
+        for name, value in vars(thing).items():
+            value = getattr(value, "__func__", value)  # of static and class methods
+            if isinstance(value, FunctionType):
+                yield from _parts(value)
+            elif not name.startswith("__"):
+                yield name + _plain(value)
+    else:  # a callable object
+        yield from _parts(type(thing))
+        yield _plain(sorted(vars(thing).items()) if hasattr(thing, "__dict__") else [])
+
+
+def _source(function: FunctionType) -> str:
+    try:
+        return textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError):  # typed where no file or cell keeps it
+        return _plain(list(_code(function.__code__)))
+
+
+def _code(code: CodeType) -> Iterator:
+    yield from (code.co_code.hex(), code.co_names, code.co_varnames)
+    for constant in code.co_consts:
+        yield from _code(constant) if isinstance(constant, CodeType) else [_plain(constant)]
+
+
+def _plain(value) -> str:
+    """A value's text, if that says what it is; of other objects only their type, because the rest is an address."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_plain, value))}]"
+    if isinstance(value, bool | int | float | str | bytes | None):
+        return repr(value)
+    return type(value).__name__
