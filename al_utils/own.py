@@ -9,7 +9,7 @@ from pathlib import Path
 from .config import ROOT
 
 
-def load(files: str | Iterable[str | Path]) -> None:
+def load_code(files: str | Iterable[str | Path]) -> None:
     """Execute Python files that register something, each once in a process; a relative path starts at the repository's root.
 
     Args:

@@ -113,7 +113,7 @@ def _code(files, folder: Path) -> tuple[str, ...]:
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
         raise TypeError(f"code={files!r} must be a list of Python files, such as [my_lab.py].")
     paths = tuple(os.path.relpath((folder / Path(file).expanduser()).resolve(), ROOT) for file in files)
-    own.load(paths)
+    own.load_code(paths)
     return paths
 
 

@@ -90,7 +90,7 @@ def run_notebook(
     end = time.monotonic() + timeout
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | KEEP_MEMORY | (ONE_THREAD if one_thread else {}), start_new_session=True,
+            command, cwd=ROOT, env=_environment() | KEEP_MEMORY | (ONE_THREAD if one_thread else {}), start_new_session=True,
             stdin=subprocess.PIPE, stdout=log, stderr=log,
         )  # fmt: skip
         pipe = cast(IO[bytes], process.stdin)
@@ -112,6 +112,12 @@ def run_notebook(
         return ""
     said = [line for line in lines if line.strip()]
     return said[-1] if said and process.returncode == 1 else f"its process ended with status {process.returncode}"
+
+
+def _environment() -> dict[str, str]:
+    """With this project before all others of its name, and files that are UTF-8 in every locale."""
+    paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONUTF8": "1"}
 
 
 def kill_tree(pid: int) -> None:

@@ -162,7 +162,7 @@ def _outcome(job: Job, end: float) -> Exception | None:
         from .. import own
         from ..experiment import run_experiment  # here: naming the runs must not wait for PyTorch
 
-        own.load(job.code)
+        own.load_code(job.code)
         for _ in run_experiment(ExperimentConfig.from_dict(job.parameters), ledger=job.path):
             if time.time() >= end:
                 break
