@@ -1,55 +1,54 @@
 #!/usr/bin/env bash
-# Sets up .venv, then runs one of:
+# ./run_all.sh [--cpu] [COMMAND] sets up .venv where that is not done yet, then does one of:
+#
 #   ./run_all.sh                          the quick sweep on the embedded data, and its report
-#   ./run_all.sh SWEEP [OPTIONS]          a sweep of notebooks/sweeps or a YAML file (--help lists the options)
+#   ./run_all.sh SWEEP [OPTIONS]          a sweep of notebooks/sweeps, or a YAML or JSON file of your own
+#   ./run_all.sh page NOTEBOOK [OPTIONS]  one notebook, executed and rendered as a page
+#   ./run_all.sh lab [JUPYTER ARGUMENTS]  JupyterLab on the notebooks (as root: --allow-root)
 #   ./run_all.sh test [PYTEST ARGUMENTS]  the tests
-#   ./run_all.sh lab [JUPYTER ARGUMENTS]  JupyterLab on the notebooks
-# PYTHON=python3.12 ./run_all.sh chooses the Python that .venv is made with.
+#
+# Options of a sweep (./run_all.sh quick --help says more):
+#   --workers N          runs at a time on this machine; otherwise one per core
+#   --scheduler ADDRESS  use this running Dask cluster: tcp://HOST:PORT
+#   --ledgers-only       compute ledgers without notebooks: seed 0 of every cell first, then seed 1, ...
+#   --minutes M          with it: stop after M minutes; the same command goes on
+#   --force              delete the sweep's results and start over
+#   --reports DIR        where results go; otherwise reports/
+#   --timeout SECONDS    limit of one run
+# Options of a page (./run_all.sh page --help says more):
+#   -p NAME VALUE        a parameter of the notebook; any number of them
+#
+# The sweeps of the project: quick (minutes), smoke (seconds), and more in notebooks/sweeps, each with its comment.
+# A sweep that is stopped, or started again, does what is missing. While it runs, reports/SWEEP/progress.html shows it.
+#
+# The set-up:
+#   PYTHON=python3.12 ./run_all.sh  makes .venv with that Python; it must be 3.11 or newer
+#   ./run_all.sh --cpu              installs PyTorch without CUDA (1 GB instead of 6), from PyTorch's own index
+# The environment is .venv alone: PYTHONPATH is not used. It is made anew when requirements.txt changes.
+
 set -euo pipefail
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-venv="$root/.venv"
+# Closed standard streams: the first files to be opened would take their places.
+{ : <&0; } 2>/dev/null || exec 0</dev/null
+{ : >&1; } 2>/dev/null || exec 1>/dev/null
+{ : >&2; } 2>/dev/null || exec 2>/dev/null
+
+script="${BASH_SOURCE[0]}"
+while [[ -L "$script" ]]; do
+    link="$(readlink -- "$script")"
+    [[ "$link" == /* ]] && script="$link" || script="$(dirname -- "$script")/$link"
+done
+root="$(CDPATH='' cd -P -- "$(dirname -- "$script")" && pwd -P)"
+
+if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
+    sed -n '2,/^$/s/^# \{0,1\}//p' "$root/run_all.sh"
+    exit
+fi
+
 python="${PYTHON:-python3}"
-
-# Runs a command in a process group of its own, which Ctrl-C and SIGTERM end as a whole.
-interruptible() {
-    set -m
-    "$@" </dev/null &
-    job=$!
-    set +m
-    trap 'stop 130' INT
-    trap 'stop 143' TERM
-    wait "$job"
-    trap - INT TERM
-}
-
-stop() {
-    trap '' INT TERM
-    kill -TERM -- "-$job" 2>/dev/null || true
-    wait "$job" || true
-    echo "Stopped. The same command goes on from here." >&2
-    exit "$1"
-}
-
-install() {
-    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        echo "error: $python is not Python 3.11 or newer: install one, or name it: PYTHON=python3.12 ./run_all.sh" >&2
-        exit 2
-    fi
-    echo "Setting up $venv (once; a few minutes)"
-    interruptible "$python" -m venv --clear "$venv"
-    interruptible "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$root/requirements.txt"
-    cp "$root/requirements.txt" "$venv/installed"  # last: an interrupted installation is done again
-}
-
-[[ -f "$venv/installed" && "$(<"$venv/installed")" == "$(<"$root/requirements.txt")" ]] || install
-
-export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
-# exec: a signal reaches Python itself, which clears up behind it.
-case "${1:-quick}" in
-    test) cd "$root" && exec "$venv/bin/python" -m pytest "${@:2}" ;;
-    lab) cd "$root" && exec "$venv/bin/python" -m jupyterlab --ip=127.0.0.1 --notebook-dir="$root" \
-        --LabApp.default_url=/lab/tree/notebooks "${@:2}" ;;
-    -*) exec "$venv/bin/python" -m al_utils.sweep quick "$@" ;;
-    *) exec "$venv/bin/python" -m al_utils.sweep "${1:-quick}" "${@:2}" ;;
-esac
+if ! "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    echo "error: $python is not Python 3.11 or newer: install one, or name it: PYTHON=python3.12 ./run_all.sh" >&2
+    exit 2
+fi
+# exec: a signal reaches Python itself, which clears up behind it. -I: no module from where the user stands.
+exec "$python" -I -X utf8 "$root/start.py" "$@"

@@ -132,7 +132,8 @@ class ExperimentConfig:
     def from_notebook(cls, namespace: dict) -> "ExperimentConfig":
         """The configuration in the parameters of a notebook: `namespace` is its `globals()`."""
         check_injected(namespace.get("In", []))  # a notebook that was made into a script has none
-        typed("ledger", namespace.get("ledger", ""), str)  # the one parameter that is no field
+        for name in ("ledger", "code"):  # the parameters that are no fields
+            typed(name, namespace.get(name, ""), str)
         return cls(**{name: namespace[name] for name in TYPES})
 
     def to_dict(self) -> dict:

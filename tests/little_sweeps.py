@@ -152,7 +152,7 @@ def checkout(folder: Path, real: bool = False) -> Path:
     ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
     for name in ("al_utils", "notebooks"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    for name in ("run_all.sh", "requirements.txt"):
+    for name in ("run_all.sh", "start.py", "requirements.txt"):
         shutil.copy(ROOT / name, folder)
     (folder / ".venv").mkdir()
     for path in Path(sys.prefix).iterdir():

@@ -83,7 +83,7 @@ def test_the_experiment_notebook_has_exactly_these_parameters():
     exec(cell.source, values)
     types = values.pop("__annotations__")
     fields = ExperimentConfig.__dataclass_fields__
-    assert set(types) == set(fields) | {"ledger"}
+    assert set(types) == set(fields) | {"ledger", "code"}
     for name, field in fields.items():
         assert types[name] is field.type and values[name] == field.default, name
     registered = dict(dataset=datasets.NAMES, model=models.names(), strategy=acquisition.names(), noise=noise.names())

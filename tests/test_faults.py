@@ -83,22 +83,6 @@ def test_run_all_that_is_stopped_leaves_no_process_and_goes_on_to_the_same_end(t
     assert not list(results.glob("*.partial.ipynb"))
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_run_all_can_be_stopped_while_it_installs(tmp_path, number, status):
-    project, slow = checkout(tmp_path / "project"), tmp_path / "slow_python"
-    (project / ".venv" / "installed").unlink()
-    slow.write_text(f'#!/bin/sh\ncase "$*" in *venv*) sleep 600 & sleep 601 ;; *) exec {sys.executable} "$@" ;; esac\n')
-    slow.chmod(0o755)
-    process = run_all(project, env=os.environ | {"PYTHON": str(slow)})
-    wait_until(lambda: len(descendants(process)) == 3)  # the shell above and both of its sleeps
-    children = descendants(process)
-    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-    got, said = finish(process, timeout=20)
-    assert got == status and said.splitlines()[-1] == "Stopped. The same command goes on from here."
-    wait_until(lambda: gone(children), seconds=5)
-    assert not (project / ".venv" / "installed").exists()  # so it is installed again
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_whose_exception_is_lost_counts_all_the_same():
     class Careless:

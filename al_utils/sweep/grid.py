@@ -1,18 +1,20 @@
 """Sweep files: a base and a grid, checked and spelt out as a list of runs."""
 
 import itertools
+import json
+import math
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import yaml
-
-from ..config import NAME_FIELDS, ExperimentConfig, run_name
+from .. import own
+from ..config import NAME_FIELDS, ROOT, ExperimentConfig, run_name
 from ..options import check_choice, check_names
-from .jobs import ROOT
 
 SWEEPS = ROOT / "notebooks" / "sweeps"
 SPELT_OUT = (*NAME_FIELDS, "protocol", "scenario")
 RUN_TIMEOUT = 24 * 3600.0  # seconds for one run, unless the sweep or --timeout says otherwise
+MAX_RUNS = 100_000  # of one sweep; each has files of its own
 
 
 @dataclass(frozen=True)
@@ -35,62 +37,93 @@ class Sweep:
     name: str
     runs: list[PlannedRun]
     timeout: float = RUN_TIMEOUT
+    code: tuple[str, ...] = ()  # files of one's own, as paths from the repository's root
+
+
+def work(config: ExperimentConfig) -> int:
+    """Roughly, the images that training sees: ResNet-18 counts forty times. The longest runs are started first."""
+    steps = sum(max(config.epochs * n, config.min_steps * config.batch_size) for n in config.n_labels)
+    return steps * (40 if config.model == "resnet18" else 1)
 
 
 def load_sweep(sweep: str | Path) -> Sweep:
-    """The sweep in `notebooks/sweeps/<sweep>.yaml`, or in the YAML file at a path.
+    """The sweep in `notebooks/sweeps/<sweep>.yaml`, or in the YAML or JSON file at a path.
 
     `base` holds parameters of all runs; `grid` maps parameters to lists, or is a list of such mappings, whose products
-    are joined; `timeout` are the seconds a run may take. A parameter outside the usual five is in the runs' names when
+    are joined; `timeout` are the seconds a run may take; `code` lists Python files, relative to the sweep file, that
+    register networks, strategies, data sets or noises. A parameter outside the usual five is in the runs' names when
     runs that share those five differ in it.
 
     Raises:
         ValueError, TypeError: the file, a name or a value in it is not allowed; the message names the allowed ones.
     """
     path = Path(sweep)
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix not in (".yaml", ".yml", ".json"):
         check_choice("sweep", str(sweep), sorted(p.stem for p in SWEEPS.glob("*.yaml")))
         path = SWEEPS / f"{sweep}.yaml"
-    if path.stem.startswith("."):
-        raise ValueError(f"{path.name} names the folder of the results, which must not begin with a dot: rename it.")
+    if path.stem.startswith(".") or not path.stem.isprintable():
+        raise ValueError(
+            f"{path.name!r} names the folder of the results, which must not begin with a dot or hold a line break: rename it."
+        )
     try:
-        content = yaml.load(path.read_bytes(), _Loader)  # bytes: the encoding is YAML's, not the terminal's
-        if not isinstance(content, dict):
-            raise TypeError("a sweep is a mapping with base and grid")
-        check_names(content, ["base", "grid", "timeout"])
-        timeout = content.get("timeout", RUN_TIMEOUT)
-        if type(timeout) not in (int, float) or not timeout > 0:
-            raise ValueError(f"timeout={timeout!r} must be a number of seconds above 0.")
-        return Sweep(path.stem, _runs(content.get("base") or {}, content.get("grid")), timeout)
+        content = _content(path)
     except FileNotFoundError:
         raise ValueError(f"there is no sweep file {path}. Give its path, or a name in notebooks/sweeps.") from None
     except OSError as error:
         raise ValueError(f"the sweep file {path} cannot be read: {error.strerror}.") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    try:
+        if not isinstance(content, dict):
+            raise TypeError("a sweep is a mapping with base and grid")
+        check_names(content, ["base", "grid", "timeout", "code"])
+        timeout = content.get("timeout", RUN_TIMEOUT)
+        if type(timeout) not in (int, float) or not timeout > 0:
+            raise ValueError(f"timeout={timeout!r} must be a number of seconds above 0.")
+        code = _code(content.get("code") or [], path.parent)
+        return Sweep(path.stem, _runs(content.get("base") or {}, content.get("grid")), timeout, code)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{path.name}: {error}") from None
 
 
+def _content(path: Path):
+    """What a sweep file says. Always UTF-8, whatever the terminal's encoding is."""
+    text = path.read_bytes()
+    if path.suffix == ".json":
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON: {error}") from None
+    try:
+        import yaml
+    except ImportError:
+        raise ValueError(f"to read {path} install PyYAML (pip install pyyaml), or give the sweep as a JSON file.") from None
+    from .yaml_loader import Loader
+
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path.name}: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply to be a sweep.") from None
+
+
+def _code(files, folder: Path) -> tuple[str, ...]:
+    """Load the files, which are relative to `folder`; returns their paths from the repository's root."""
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise TypeError(f"code={files!r} must be a list of Python files, such as [my_lab.py].")
+    paths = tuple(os.path.relpath((folder / Path(file).expanduser()).resolve(), ROOT) for file in files)
+    own.load_code(paths)
+    return paths
+
+
 def _runs(base, grid) -> list[PlannedRun]:
     grids = grid if isinstance(grid, list) else [grid]
-    if not grids or not all(isinstance(g, dict) and g for g in grids) or not isinstance(base, dict):
-        raise TypeError("base must be a mapping of parameters to values, and grid one of parameters to lists of values.")
-    for g in grids:
-        check_names(g, [f.name for f in fields(ExperimentConfig)])
-        for name, values in g.items():
-            if not isinstance(values, list) or not values:
-                raise TypeError(f"grid: {name}={values!r} must be a list of at least one value, such as [{values or 0}].")
+    _check_grids(base, grids)
     points = [base | dict(zip(g, values, strict=True)) for g in grids for values in itertools.product(*g.values())]
     # See PlannedRun.expected; besides, to resolve an open device here would wait for PyTorch.
     configs = [ExperimentConfig.from_dict({"device": "cpu"} | point) for point in points]
-
-    varied = [f.name for f in fields(ExperimentConfig) if f.name not in NAME_FIELDS and any(f.name in g for g in grids)]
-    values: dict[tuple, set] = {}
-    for name, config in itertools.product(varied, configs):
-        values.setdefault((name, run_name(config)), set()).add(getattr(config, name))
-    also = tuple(name for name in varied if any(len(v) > 1 for (n, _), v in values.items() if n == name))
-
+    also = _distinguishing(configs, [f.name for f in fields(ExperimentConfig) if any(f.name in g for g in grids)])
     runs: dict[str, PlannedRun] = {}
     for point, config in zip(points, configs, strict=True):
         name = run_name(config, also)
@@ -101,12 +134,23 @@ def _runs(base, grid) -> list[PlannedRun]:
     return list(runs.values())
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML, but a key given twice is an error: silently the first would be lost."""
+def _check_grids(base, grids: list) -> None:
+    if not grids or not all(isinstance(g, dict) and g for g in grids) or not isinstance(base, dict):
+        raise TypeError("base must be a mapping of parameters to values, and grid one of parameters to lists of values.")
+    for g in grids:
+        check_names(g, [f.name for f in fields(ExperimentConfig)])
+        for name, values in g.items():
+            if not isinstance(values, list) or not values:
+                raise TypeError(f"grid: {name}={values!r} must be a list of at least one value, such as [{values or 0}].")
+    n_runs = sum(math.prod(len(values) for values in g.values()) for g in grids)
+    if n_runs > MAX_RUNS:
+        raise ValueError(f"grid describes {n_runs:,} runs, but at most {MAX_RUNS:,} are allowed: make several sweeps of it.")
 
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ValueError(f"{key} is given twice{str(node.start_mark).replace('  in', ' in')}. Keep one.")
-        return super().construct_mapping(node, deep)
+
+def _distinguishing(configs: list[ExperimentConfig], varied: list[str]) -> tuple[str, ...]:
+    """The varied fields in which runs differ that share the usual five."""
+    values: dict[tuple, set] = {}
+    for name, config in itertools.product(varied, configs):
+        values.setdefault((name, run_name(config)), set()).add(getattr(config, name))
+    differing = {name for (name, _), found in values.items() if len(found) > 1}
+    return tuple(name for name in varied if name in differing and name not in NAME_FIELDS)

@@ -12,17 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import psutil
+from typing import IO, cast
 
 ROOT = Path(__file__).resolve().parents[2]
-# glibc gives the memory of large tensors back after each use and asks for it again: a tenth of ResNet-18's time.
-KEEP_MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**30))
 START_TIMEOUT = 120  # seconds for a kernel to answer: on a busy machine a first `import` alone takes long
-# Every job is one of many on its machine: libraries that start a thread per core would slow each other down.
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
 
 
 def run_job(notebook: str, output: str, parameters: dict, config: dict, timeout: float) -> str:
@@ -61,7 +54,7 @@ def _ledger_error(path: Path, config: dict) -> str:
         return f"the notebook ended without the ledger {path.name}"
     try:
         header, rounds = read_ledger(path)
-        check_header(path, header, {"config": config})
+        check_header(path, header or {"config": {}}, {"config": config})
     except LedgerError as error:
         return f"LedgerError: {error}"
     n_rounds = config["n_rounds"] + 1
@@ -79,20 +72,28 @@ def count_rounds(ledger: Path) -> int:
 
 
 def run_notebook(
-    notebook: str, output: str, parameters: dict, timeout: float, stopped: Callable[[], bool] = lambda: False
+    notebook: str,
+    output: str,
+    parameters: dict,
+    timeout: float,
+    stopped: Callable[[], bool] = lambda: False,
+    one_thread: bool = True,
 ) -> str:
     """Execute a notebook with papermill in a process of its own; returns "" or its error in one line.
 
     The process and its kernel are killed after `timeout` seconds, when `stopped()`, and when this process dies.
     """
+    from ..compute.cores import KEEP_MEMORY, ONE_THREAD  # here: see the module's docstring
+
     # Relative paths, because papermill writes them into the notebook. -P: no `datasets` or `models` from this folder.
     command = [sys.executable, "-P", str(Path(__file__).resolve().relative_to(ROOT)), notebook, output, json.dumps(parameters)]
     end = time.monotonic() + timeout
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | ONE_THREAD | KEEP_MEMORY, start_new_session=True,
+            command, cwd=ROOT, env=_environment() | KEEP_MEMORY | (ONE_THREAD if one_thread else {}), start_new_session=True,
             stdin=subprocess.PIPE, stdout=log, stderr=log,
         )  # fmt: skip
+        pipe = cast(IO[bytes], process.stdin)
         try:
             while process.poll() is None:
                 if stopped():
@@ -104,7 +105,7 @@ def run_notebook(
             if process.returncode is None:
                 kill_tree(process.pid)
                 process.wait()
-            process.stdin.close()
+            pipe.close()
         log.seek(0)
         lines = log.read().decode(errors="replace").split("\n")
     if process.returncode == 0:
@@ -113,8 +114,16 @@ def run_notebook(
     return said[-1] if said and process.returncode == 1 else f"its process ended with status {process.returncode}"
 
 
+def _environment() -> dict[str, str]:
+    """With this project before all others of its name, and files that are UTF-8 in every locale."""
+    paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONUTF8": "1"}
+
+
 def kill_tree(pid: int) -> None:
     """Kill a process and all that descend from it, whatever their process groups: a kernel has one of its own."""
+    import psutil  # here: ledgers alone need nothing but PyTorch and NumPy
+
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
@@ -149,13 +158,12 @@ def _dask_stopped() -> Callable[[], bool]:
 def _main(notebook: str, output: str, parameters: str) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     # nbformat's validator would import it for an optional check of links, and it takes 0.85 s to build its grammar.
-    sys.modules["rfc3987_syntax"] = None
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     import papermill
 
     def execute():
-        return papermill.execute_notebook(
-            notebook, output, json.loads(parameters), progress_bar=False, start_timeout=START_TIMEOUT
-        )
+        paths = (path.replace("{", "{{").replace("}", "}}") for path in (notebook, output))  # papermill formats them
+        return papermill.execute_notebook(*paths, json.loads(parameters), progress_bar=False, start_timeout=START_TIMEOUT)
 
     try:
         try:

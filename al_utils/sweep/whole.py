@@ -2,19 +2,24 @@
 
 import contextlib
 import fcntl
+import math
 import os
+import time
 from pathlib import Path
 
-from ..folders import DatasetError
+from ..compute.cores import allowed_cores
+from ..config import ROOT
 from ..ledger import LedgerError, check_header, read_ledger
+from . import local, page
 from .cluster import SweepError, connect, execute
-from .grid import PlannedRun, Sweep, load_sweep
-from .jobs import ROOT, is_finished, run_notebook
-from .signals import asked, check
+from .grid import PlannedRun, Sweep, load_sweep, work
+from .jobs import count_rounds, is_finished
+from .progress import PAGE, Progress
+from .signals import check
 
 EXPERIMENT = "notebooks/02_experiment.ipynb"
 REPORT = "notebooks/05_report.ipynb"
-EXAMPLE = "EXAMPLE.txt"  # in a folder whose results came with the project, to be read until the first own sweep
+REPORT_DUE = ".report_due"  # a file that is there while the report is older than the runs
 
 
 def run_sweep(
@@ -24,51 +29,109 @@ def run_sweep(
     force: bool = False,
     reports: str | Path = ROOT / "reports",
     timeout: float | None = None,
+    ledgers_only: bool = False,
+    minutes: float = math.inf,
     notebook: str = EXPERIMENT,
     report: str = REPORT,
 ) -> dict[str, str]:
     """Execute what is not finished of a sweep, then its report; returns the error of each run that failed.
 
+    Ledgers that are finished are kept, wherever they were computed: their notebooks show them without training.
+
     Args:
-        workers: processes of the local cluster, each with one run at a time; None is one per core.
+        workers: processes of the local cluster, each with one run at a time; None is one per core that may be used.
         scheduler: address of a running Dask scheduler to use instead.
         force: delete the sweep's ledgers and notebooks first.
         reports: `<reports>/<sweep>` is the folder of the results.
         timeout: seconds for one run, instead of the sweep's own limit.
+        ledgers_only: compute ledgers without notebooks and report: all cells under the first seed, then under the next.
+        minutes: with `ledgers_only`, start no round later than this after the start.
         notebook, report: the notebooks to execute, relative to the repository's root.
 
     Raises:
         ValueError, TypeError, LedgerError, SweepError: refused, before anything is changed.
         OSError: the scheduler was lost, or the disk is full.
     """
-    sweep = load_sweep(sweep)
-    folder = Path(reports).absolute() / sweep.name
+    end = time.time() + 60 * minutes
+    planned = load_sweep(sweep)
+    folder = Path(reports).resolve() / planned.name  # a link and its `..` are one folder for all, also in `relpath`
+    limit = timeout or planned.timeout
     with _lock(folder):
-        if (folder / EXAMPLE).exists():
-            print("The results that came with the project are replaced by your own.")
-            force = True
-        headers = {} if force else _headers(sweep, folder)
-        todo = [run for run in sweep.runs if force or not is_finished(folder / run.name, run.config.n_rounds)]
-        print(f"{sweep.name}: {len(sweep.runs)} runs, {len(sweep.runs) - len(todo)} of them finished, in {_shown(folder)}")
-        failures: dict[str, str] = {}
-        if todo:
-            _check_data(sweep, folder, headers)
-            check()
-            with connect(min(workers or os.cpu_count(), len(todo)), scheduler) as client:
-                _clean(folder, todo, force)
-                failures = execute(client, folder, todo, len(sweep.runs), timeout or sweep.timeout, notebook)
-        elif any(run.config.dataset.startswith("folder:") for run in sweep.runs):  # the others do not change
-            with contextlib.suppress(DatasetError):  # for a report the images need not be there any more
-                _check_data(sweep, folder, headers)
-        if todo or not (folder / "report.html").exists():
-            failures |= _report(folder, report, timeout or sweep.timeout)
+        headers = {} if force else _headers(planned, folder)
+        todo = [run for run in planned.runs if force or not has_ended(folder, run, ledgers_only)]
+        n = len(planned.runs)
+        print(f"{planned.name}: {n} runs, {n - len(todo)} of them finished, in {_shown(folder)}")
+        if todo or any(run.config.dataset.startswith("folder:") for run in planned.runs):  # the others do not change
+            _check_data(planned, folder, headers, needed=bool(todo))
+        check()
+        if ledgers_only:
+            failures = _ledgers(planned, folder, todo, workers, force, end)
         else:
-            print("Nothing to do. --force starts over; without report.html only the report is made anew.")
+            failures = {}
+            if todo:
+                with connect(min(workers or allowed_cores(), len(todo)), scheduler) as client:
+                    _clean(folder, todo, force)
+                    print(f"Progress: {_shown(folder / PAGE)}", flush=True)
+                    failures = execute(client, folder, planned.runs, todo, planned.code, limit, notebook)
+            failures |= _report(folder, report, limit)
         for name, error in failures.items():
             failed = folder / f"{name}.failed.ipynb"
-            print(f"FAILED {name}: {error}" + f"\n       see {_shown(failed)}" * failed.exists())
-        if "report" not in failures:
+            print(f"FAILED {name}: {error}" + (f"\n       see {_shown(failed)}" if failed.exists() else ""))
+        if not ledgers_only and "report" not in failures:
             print(f"Report: {_shown(folder / 'report.html')}")
+    return failures
+
+
+def _report(folder: Path, notebook: str, timeout: float) -> dict[str, str]:
+    """Make the report, if there is none of the runs as they are; returns its error, if any."""
+    due = folder / REPORT_DUE
+    if not due.exists() and (folder / "report.html").exists():
+        print("Nothing to do. Results that came with the project count as finished; --force computes all of them anew.")
+        return {}
+    error = page.make(notebook, folder / "report", {"ledgers": os.path.relpath(folder, ROOT)}, timeout)
+    if not error:
+        due.unlink(missing_ok=True)
+    return {"report": error} if error else {}
+
+
+def has_ended(folder: Path, run: PlannedRun, ledgers_only: bool) -> bool:
+    """Whether nothing is left to do for a run."""
+    n_rounds = run.config.n_rounds
+    return count_rounds(folder / f"{run.name}.jsonl") > n_rounds if ledgers_only else is_finished(folder / run.name, n_rounds)
+
+
+def _ledgers(
+    sweep: Sweep, folder: Path, todo: list[PlannedRun], workers: int | None, force: bool, end: float
+) -> dict[str, str]:
+    """Compute ledgers so that any stop leaves something whole: by seed, and under each seed the longest run first."""
+    _clean(folder, todo, force)
+    runs = {folder / f"{run.name}.jsonl": run for run in sorted(todo, key=lambda run: (run.config.seed, -work(run.config)))}
+    pending = {run.name for run in todo}
+    failures: dict[str, str] = {}
+    if todo:
+        print(f"Progress: {_shown(folder / PAGE)}", flush=True)
+        progress = Progress(folder, sweep.runs, todo)
+        running: list[str] = []
+
+        def show(now: list[local.Job]) -> None:
+            running[:] = [job.path.stem for job in now]
+            progress.show(pending, running, failures)
+
+        jobs = [local.Job(path, run.parameters, sweep.code) for path, run in runs.items()]
+        try:
+            for job, error in local.compute(jobs, workers or 0, end, show):
+                check()
+                name = runs[job.path].name
+                if error:
+                    failures[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                if error or has_ended(folder, runs[job.path], ledgers_only=True):
+                    pending.discard(name)
+                progress.show(pending, [other for other in running if other != name], failures)
+        finally:
+            progress.close()
+    finished = len(sweep.runs) - len(pending) - len(failures)
+    print(f"{finished} of {len(sweep.runs)} ledgers are finished.", end=" ")
+    print("Without --ledgers-only their notebooks and the report are made." if not pending else "The same command goes on.")
     return failures
 
 
@@ -76,7 +139,7 @@ def run_sweep(
 def _lock(folder: Path):
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "w")
+        file = open(folder / ".lock", "w", encoding="utf-8")
     except OSError as error:
         raise SweepError(
             f"{folder} cannot be written to: {error.strerror}. Choose another folder with --reports DIR."
@@ -84,33 +147,45 @@ def _lock(folder: Path):
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise SweepError(f"another sweep writes to {folder}: wait for it, stop it, or use --reports DIR.") from None
+        except OSError as error:
+            raise SweepError(
+                f"the file system of {folder} has no locks ({error.strerror}), without which two sweeps could write into one "
+                "ledger. Choose a folder on another one with --reports DIR."
+            ) from None
         yield
 
 
 def _headers(sweep: Sweep, folder: Path) -> dict[str, dict]:
     """The headers of the runs' ledgers; one that is corrupted or of another configuration is an error."""
     paths = {run.name: folder / f"{run.name}.jsonl" for run in sweep.runs}
-    headers = {name: read_ledger(path)[0] for name, path in paths.items() if path.exists()}
-    headers = {name: header for name, header in headers.items() if header}
+    found = {name: read_ledger(path)[0] for name, path in paths.items() if path.exists()}
+    headers = {name: header for name, header in found.items() if header}
     for run in sweep.runs:
         if run.name in headers:
             _check(paths[run.name], headers[run.name], {"config": run.expected})
     return headers
 
 
-def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict]) -> None:
+def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict], needed: bool) -> None:
     """Check strategies and data before the start; data that must be downloaded or decoded is, once, and not by each job.
 
-    Also the finished runs': results on two versions of the data must not stand in one report.
+    Also the finished runs': results on two versions of the data must not stand in one report. For a report alone the
+    data is not `needed`: it may not be there any more.
     """
     from .. import checks
     from ..datasets import check_fits, load_dataset
+    from ..folders import DatasetError
 
     for run in sweep.runs:
         checks.check_names_known(run.config)
-    datasets = {name: load_dataset(name) for name in {run.config.dataset for run in sweep.runs}}
+    try:
+        datasets = {name: load_dataset(name) for name in {run.config.dataset for run in sweep.runs}}
+    except DatasetError:
+        if needed:
+            raise
+        return
     for run in sweep.runs:
         check_fits(run.config, datasets[run.config.dataset])
         checks.check_needs(run.config)
@@ -127,39 +202,13 @@ def _check(path: Path, header: dict, expected: dict) -> None:
 
 
 def _clean(folder: Path, runs: list[PlannedRun], force: bool) -> None:
-    endings = [".ipynb", ".partial.ipynb", ".failed.ipynb"] + [".jsonl"] * force
-    for name in [f"{run.name}{ending}" for run in runs for ending in endings] + ["report.ipynb", "report.html", EXAMPLE]:
+    """Remove what the runs left when they were not finished; with `force`, their results too. The report stays until
+    there is another."""
+    if runs:
+        (folder / REPORT_DUE).touch()
+    endings = [".ipynb", ".partial.ipynb", ".failed.ipynb", *([".jsonl"] if force else [])]
+    for name in [f"{run.name}{ending}" for run in runs for ending in endings]:
         (folder / name).unlink(missing_ok=True)
-
-
-def _report(folder: Path, notebook: str, timeout: float) -> dict[str, str]:
-    """Execute the report's notebook over the ledgers in `folder` and render it; returns its error, if any."""
-    partial, base = folder / "report.partial.ipynb", os.path.relpath(folder, ROOT)
-    error = run_notebook(notebook, f"{base}/report.partial.ipynb", {"ledgers": base}, timeout, asked)
-    check()
-    if partial.exists():
-        os.replace(partial, folder / ("report.failed.ipynb" if error else "report.ipynb"))
-    if error:
-        return {"report": error}
-    (folder / "report.failed.ipynb").unlink(missing_ok=True)
-    rendered = folder / ".report.html"
-    rendered.write_text(render(folder / "report.ipynb"))
-    os.replace(rendered, folder / "report.html")
-    return {}
-
-
-def render(notebook: Path) -> str:
-    """A notebook as one HTML page without its code, which needs no network: nbconvert's own page loads four scripts."""
-    from nbconvert import HTMLExporter
-
-    blocks = ("html_head_js", "html_head_js_mathjax", "html_head_js_mermaidjs", "jupyter_widgets")
-    offline = "{% extends 'lab/index.html.j2' %}" + "".join(f"{{% block {b} %}}{{% endblock %}}" for b in blocks)
-    exporter = HTMLExporter(
-        exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True,
-        preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],  # of a progress bar only its last state
-    )  # fmt: skip
-    exporter.raw_template = offline
-    return exporter.from_filename(str(notebook))[0]
 
 
 def _shown(path: Path) -> str:
