@@ -122,7 +122,9 @@ class VarianceShare:
 
     def __str__(self) -> str:
         a, b = self.freedom
-        return f"{self.share:.0%} (95% interval {self.low:.0%} to {self.high:.0%}; F({a}, {b}) = {self.F:.2f}, p = {self.p:.1g})"
+        return (
+            f"{self.share:.0%} (95% interval {self.low:.0%} to {self.high:.0%}; F({a}, {b}) = {self.F:.2f}, p = {self.p:.1g})"
+        )
 
 
 def variance_share(table_A_B: np.ndarray) -> VarianceShare:
