@@ -13,7 +13,7 @@ from .tables import heads, labels_phrase, mean_se, pick, pick_rows, text_table
 
 
 def of_the_papers_kind(by_study: dict[str, pd.DataFrame]) -> bool:
-    """Whether the runs ask the paper's questions: in its own protocol, or both networks and its three strategies, with one recipe.
+    """Whether the runs ask the paper's questions: its own protocol, or its networks and strategies under one recipe.
 
     A sweep over anything else gets a report about itself, without the paper's tables.
     """
@@ -76,8 +76,8 @@ def table_2(study: pd.DataFrame) -> pd.DataFrame:
 
 def table_2_caption(study: pd.DataFrame) -> str:
     """The numbers of labels behind the two accuracies of a cell, and what stands in for what."""
-    ours = f"Ours after {labels_phrase(final(study))} labels, the paper's after 1,100." if len(study) else ""
-    return "; ".join([ours, *stand_ins(study.dataset)]).strip("; ")
+    ours = [f"ours after {labels_phrase(final(study))} labels, the paper's after 1,100"] if len(study) else []
+    return "; ".join([*ours, *stand_ins(study.dataset)])
 
 
 def figure_3(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -119,8 +119,8 @@ def _own_errors(lasts: dict[str, pd.DataFrame], where: dict) -> str:
 def cells_beside(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Every cell of the paper's Table 2: the published accuracy, and ours under `paper` and `as_released`, in percent.
 
-    Columns `published`, and for both protocols the mean, `low` and `high` of the 95% interval (NaN: not run; infinite: one seed)
-    and `n`. Only the paper's own data sets in its constrained scenario count: stand-ins are not the paper's cells.
+    Columns `published`, and for both protocols the mean, `low` and `high` of the 95% interval (NaN: not run; infinite:
+    one seed) and `n`. Only the paper's own data sets in its constrained scenario count: stand-ins are not the paper's cells.
     """
     lasts = [final(study) for study in by_study.values()]
     last = pd.concat([part[part.scenario == "constrained"] for part in lasts])
@@ -173,8 +173,8 @@ def cells_beside_summary(cells: pd.DataFrame) -> str:
             n = int((inside.model == model).sum())
             seeds = and_list(sorted(of_model[f"{protocol}_n"].astype(int).unique()), "or")
             sentences.append(
-                f"Under protocol {protocol}, {label(model)}: of the {len(of_model)} of the paper's 27 cells that were run with more "
-                f"than one seed ({seeds}), our 95% interval holds the published number in {n}."
+                f"Under protocol {protocol}, {label(model)}: our 95% interval holds the published number in {n} of the "
+                f"{len(of_model)} of the paper's 27 cells that were run with more than one seed ({seeds})."
             )
     return (
         " ".join(sentences)

@@ -54,6 +54,17 @@ def crossing(curve: pd.Series, target: float) -> float:
     return float(first_at(curve.to_frame(), target).iloc[0])
 
 
+def labels_at(curve: pd.Series, target: float) -> float:
+    """Labels at which a curve that never falls has `target` points, between rounds on a straight line, or inf."""
+    above = curve.to_numpy() >= target - CLOSE
+    if not above.any():
+        return math.inf
+    end = int(above.argmax())
+    if end == 0:
+        return float(curve.index[0])
+    return float(np.interp(target, curve.iloc[end - 1 : end + 1], curve.index[end - 1 : end + 1]))
+
+
 def simultaneous_band(differences: pd.DataFrame, confidence: float = 0.95, draws: int = 4_000) -> pd.DataFrame:
     """Mean, `low` and `high` of paired differences (labels × seed) such that the band holds the whole true curve.
 

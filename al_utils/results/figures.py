@@ -24,7 +24,8 @@ def learning_curves(
 ) -> Figure:
     """Accuracy in % against the number of labels: mean and standard-error band over seeds, every run thin behind.
 
-    `rows`, `columns` and `lines` name the fields laid out as rows, columns and lines of the figure. `metric` is `test_accuracy`, `test_accuracy_clean` or `valid_accuracy`.
+    `rows`, `columns` and `lines` name the fields laid out as rows, columns and lines of the figure. `metric` is
+    `test_accuracy`, `test_accuracy_clean` or `valid_accuracy`.
 
     Raises:
         ValueError: the rounds mix studies, or fields that are not laid out; their mean would mean nothing.

@@ -80,7 +80,7 @@ def html_list(lines: Iterable[str], kind: str = "") -> str:
 
 
 def html_runs(runs: pd.DataFrame, folder: Path) -> str:
-    """Every run of `studies.read_runs` with links to its notebook and ledger, relative to `folder`; closed until it is asked for."""
+    """Every run of `studies.read_runs` with links to its notebook and ledger, from `folder`; closed until opened."""
     lines = []
     for run in runs.itertuples():
         notebook = Path(run.path).with_suffix(".ipynb")

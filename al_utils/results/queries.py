@@ -39,7 +39,7 @@ def _evenness(rounds: pd.DataFrame, n_classes: int) -> float:
 
 
 def evenness_against_random(study: pd.DataFrame, n_classes: dict[str, int]) -> dict[tuple, Interval]:
-    """Evenness of each seed's queries minus that of random's, by data set, network and strategy: mean and interval over seeds."""
+    """Evenness of each seed's queries minus random's, by data set, network and strategy: mean and interval over seeds."""
     found = {}
     queries = study[study.true_classes.map(len) > 0]
     for (dataset, model), part in groups(queries, ["dataset", "model"]):
@@ -55,8 +55,8 @@ def evenness_against_random(study: pd.DataFrame, n_classes: dict[str, int]) -> d
 def noisy_share(study: pd.DataFrame) -> pd.DataFrame:
     """Share of noisy images among the queries of a run: mean over seeds, and its 95% t interval (`low`, `high`) within 0 and 1.
 
-    `verdict` says whether it is the share of noisy images in the pool, corrected for the number of rows (Holm). The seeds are what
-    repeats: queries of one run depend on each other, so a binomial over all of them would be too sure.
+    `verdict` says whether it is the share of noisy images in the pool, corrected for the number of rows (Holm). The seeds
+    are what repeats: queries of one run depend on each other, so a binomial over all of them would be too sure.
     """
     rows = []
     fixed = study[(study.noise != "none") & (study.noise_draw == "fixed")]

@@ -1,7 +1,6 @@
 """Any number of strategies compared as the field does it: areas under budget curves, penalties, ranks, label efficiency."""
 
 import itertools
-import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,12 +12,11 @@ from .statistics import Interval, holm, interval, signed, signs
 from .studies import CELL, groups, names, ordered
 from .tables import mean_se, text_table
 
-
 VERDICT = {1: "ahead", 0: "undecided", -1: "behind"}
 
 
 def areas(study: pd.DataFrame) -> pd.DataFrame:
-    """Area under each run's budget curve (`curves.area`): a row per data set, network, noise and seed, a column per strategy."""
+    """Area under each run's budget curve (`curves.area`): data set × network × noise × seed by strategy, in points."""
     found = {
         (*key, strategy): curves.area(curves.wide(rounds))
         for key, cell in groups(study, CELL)
@@ -98,13 +96,13 @@ def label_efficiency(study: pd.DataFrame) -> pd.DataFrame:
             if len(seeds):
                 own, random = (curves.isotonic(wide[which][seeds].mean(axis=1)) for which in (name, "random"))
                 target = min(own.iloc[-1], random.iloc[-1])
-                labels, base = curves.crossing(own, target), curves.crossing(random, target)
+                labels, base = curves.labels_at(own, target), curves.labels_at(random, target)
                 rows.append((*key, name, target, base, labels, base / labels, len(seeds)))
     return pd.DataFrame(rows, columns=[*CELL, "strategy", "accuracy", "random", "labels", "efficiency", "n"])
 
 
 def areas_table(study: pd.DataFrame) -> pd.DataFrame:
-    """`areas` to read: mean ± standard error, below it the paired difference to random with its 95% interval and verdict (Holm)."""
+    """`areas` to read: mean ± standard error, and the paired difference to random with its interval and verdict (Holm)."""
     table, cells, gaps = areas(study), {}, {}
     for key, cell in groups(table, CELL):
         for strategy in cell:

@@ -27,7 +27,7 @@ def stale(folder: str | Path) -> list[str]:
     mark = ledgers_mark(folder)
     numbers = pages.html_table(tables.final_accuracy(studies.together(studies.by_study(read_ledgers(folder)))))
     for path in sorted(folder.glob("report.*")):
-        said = _outputs(path) if path.suffix == ".ipynb" else path.read_text("utf-8")
+        said = outputs(nbformat.read(path, 4)) if path.suffix == ".ipynb" else path.read_text("utf-8")
         if mark not in said:
             found.append(f"{path.name} was not made from {mark}")
         elif numbers not in said:
@@ -39,6 +39,7 @@ def stale(folder: str | Path) -> list[str]:
     return found
 
 
-def _outputs(notebook: Path) -> str:
-    outputs = [output for cell in nbformat.read(notebook, 4).cells for output in cell.get("outputs", [])]
-    return "\n".join(str(output.get("data", {}).get("text/html", output.get("text", ""))) for output in outputs)
+def outputs(notebook: nbformat.NotebookNode) -> str:
+    """All HTML and text that a notebook shows."""
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "\n".join(str(output.get("data", {}).get("text/html", output.get("text", ""))) for output in shown)

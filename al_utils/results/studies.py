@@ -24,7 +24,7 @@ ORDER = (*paper.DATASETS, *MODELS, *NOISES, *STRATEGIES, "supervised", "ideal", 
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
-    """One row per ledger below `folder`: its `path` there, configuration, how far it came (`stopped`: why it ends), `environment`."""
+    """One row per ledger below `folder`: `path`, configuration, how far it came (`stopped`: why it ends), `environment`."""
     rows = []
     for path in sorted(Path(folder).rglob("*.jsonl")):
         header, rounds = read_ledger(path)
@@ -93,11 +93,16 @@ def _study_name(option: pd.Series, options: pd.DataFrame) -> str:
     return ", ".join([name, *(f"{column} {option[column]}" for column in differing)])
 
 
-def together(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """All studies in one frame, to be laid out side by side: columns `study`, what is peculiar to its name, and `cell`."""
+def brief_names(by_study: dict[str, pd.DataFrame]) -> dict[str, str]:
+    """What is peculiar to each study's name, without what all have in common; of one study nothing."""
     parts = {name: name.split(", ") for name in by_study}
     common = set.intersection(*map(set, parts.values()))
-    brief = {name: ", ".join(part for part in words if part not in common) for name, words in parts.items()}
+    return {name: ", ".join(part for part in words if part not in common) for name, words in parts.items()}
+
+
+def together(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """All studies in one frame, to be laid out side by side: columns `study`, its brief name, and `cell`."""
+    brief = brief_names(by_study)
     together = pd.concat([study.assign(study=brief[name]) for name, study in by_study.items()], ignore_index=True)
     return together.assign(cell=[", ".join(names(key)) for key in together[CELL].itertuples(index=False)])
 

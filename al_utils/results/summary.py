@@ -4,7 +4,7 @@ import pandas as pd
 
 from ..words import and_list, dataset_label, label
 from . import answers, beside, tables
-from .studies import final, groups, ordered
+from .studies import brief_names, final, groups, ordered
 
 NEAR_CHANCE = 1.5  # times the accuracy of guessing
 
@@ -16,7 +16,7 @@ def summary(runs: pd.DataFrame, by_study: dict[str, pd.DataFrame]) -> list[str]:
         return [f"None of {len(runs)} runs is finished, so there is nothing to report yet."]
     return [
         what_was_run(finished, unfinished=len(runs) - len(finished)),
-        *(sentence for name, study in by_study.items() for sentence in _of_study(name, study, several=len(by_study) > 1)),
+        *(sentence for name, brief in brief_names(by_study).items() for sentence in _of_study(brief, by_study[name])),
         *near_chance(finished, by_study),
         *_beside_the_paper(by_study),
     ]
@@ -39,11 +39,11 @@ def what_was_run(finished: pd.DataFrame, unfinished: int) -> str:
     return f"{len(finished)} finished runs{more}: {'; '.join(parts)}."
 
 
-def _of_study(name: str, study: pd.DataFrame, several: bool) -> list[str]:
-    under = f"Under {name}, w" if several else "W"
-    sentences = [f"{under}ith {label(model)} {_strategies(part)}" for (model,), part in groups(study, ["model"])]
+def _of_study(name: str, study: pd.DataFrame) -> list[str]:
+    start = f"{name[:1].upper()}{name[1:]}: with" if name else "With"
+    sentences = [f"{start} {label(model)} {_strategies(part)}" for (model,), part in groups(study, ["model"])]
     if study.model.nunique() > 1:
-        sentences.append(answers.rq2(study)[0])
+        sentences.append(answers.rq2(study)[0].removeprefix("Not answered: "))
     return sentences
 
 
@@ -73,8 +73,8 @@ def near_chance(finished: pd.DataFrame, by_study: dict[str, pd.DataFrame]) -> li
         if n := int(part.near.sum()):
             most = 100 * NEAR_CHANCE / n_classes[dataset]
             sentences.append(
-                f"{label(model)} ends near chance on {dataset_label(dataset)} in {n} of {len(part)} runs (below {most:.0f}% test "
-                "accuracy): where a network does not learn, its strategies cannot be told apart."
+                f"{label(model)} ends near chance on {dataset_label(dataset)} in {n} of {len(part)} runs (test accuracy "
+                f"below {most:.0f}%): where a network does not learn, its strategies cannot be told apart."
             )
     return sentences
 

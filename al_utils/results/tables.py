@@ -1,14 +1,16 @@
 """From runs to tables: pure functions of one study (see `studies`), a tidy frame with one row per run and round."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ..config import OPTIONS
 from ..words import and_list, dataset_label, label
 from . import curves
-from .studies import CELL, NOT_RUN, SECONDS, final, groups, names, ordered
+from .studies import CELL, NOT_RUN, SECONDS, STUDY, final, groups, names, ordered
 
 
 def overview(runs: pd.DataFrame) -> pd.DataFrame:
@@ -16,6 +18,10 @@ def overview(runs: pd.DataFrame) -> pd.DataFrame:
     unfinished = runs[~runs.finished.astype(bool)]
     stopped = [f"{r.run} ({r.stopped or f'after {r.done} of {r.n_rounds + 1} trainings'})" for r in unfinished.itertuples()]
     plans = runs.drop_duplicates(["n_initial", "n_query", "n_rounds"])
+    rest = [
+        name for name in STUDY if name in OPTIONS and name not in ("protocol", "scenario", "n_initial", "n_query", "n_rounds")
+    ]
+    varied = [name for name in rest if runs[name].nunique() > 1]
     rows = {
         "Runs": f"{len(runs) - len(unfinished)} finished, {len(unfinished)} unfinished" + _more(stopped),
         "Protocol": and_list(runs.protocol.unique()),
@@ -26,6 +32,7 @@ def overview(runs: pd.DataFrame) -> pd.DataFrame:
         "Noise": and_list([label(n) for n in ordered(runs.noise)]),
         "Seeds": and_list(sorted(runs.seed.unique())),
         "Rounds": "; ".join(map(_plan, plans.itertuples())),
+        "Also varied": "; ".join(f"{OPTIONS[v].words}: {and_list(map(OPTIONS[v].say, ordered(runs[v])))}" for v in varied),
         "Environment": "; ".join(f"{line} ({n} runs)" for line, n in runs.environment.value_counts().items()),
     }
     return pd.DataFrame({"": {topic: text or "none" for topic, text in rows.items()}})
@@ -62,8 +69,7 @@ def labels_phrase(last: pd.DataFrame) -> str:
 
 
 def final_accuracy(everything: pd.DataFrame) -> pd.DataFrame:
-    """Final test accuracy of whatever was run (`studies.together`): a row per cell and study with its labels, strategies beside
-    each other."""
+    """Final test accuracy of whatever was run (`studies.together`): a row per cell and study with its number of labels."""
     last = final(everything)
     cells = {}
     for key, rows in groups(last, [*CELL, "study"]):
@@ -75,7 +81,7 @@ def final_accuracy(everything: pd.DataFrame) -> pd.DataFrame:
 
 
 def calibration(everything: pd.DataFrame) -> pd.DataFrame:
-    """Final negative log-likelihood (nats) and expected calibration error (15 bins) on the test images: a row per cell and study."""
+    """Final negative log-likelihood (nats) and expected calibration error on the test images: a row per cell and study."""
     last, cells = final(everything), {}
     for key, rows in groups(last, [*CELL, "study"]):
         place = (*names(key[:3]), key[3], labels_phrase(rows))
@@ -87,11 +93,18 @@ def calibration(everything: pd.DataFrame) -> pd.DataFrame:
     return table if last.study.nunique() > 1 or table.empty else table.droplevel("what varies")
 
 
-def labels_needed(study: pd.DataFrame, targets=(0.8, 0.9, 0.95)) -> pd.DataFrame:
-    """Labels at the first round whose test accuracy is at least each target: the median over seeds (Kaplan and Meier)."""
+TARGETS = (0.5, 0.8, 0.9, 0.95)  # of test accuracy
+
+
+def labels_needed(study: pd.DataFrame, targets: Sequence[float] = TARGETS) -> pd.DataFrame:
+    """Labels at the first round whose test accuracy is at least each target: the median over seeds (Kaplan and Meier).
+
+    Only the targets that some run reaches, or the first of them.
+    """
+    reached = [target for target in targets if (100 * study.test_accuracy.astype(float) >= 100 * target - curves.CLOSE).any()]
     cells = {}
     for cell, of_cell in groups(study, CELL):
-        for target in targets:
+        for target in reached or targets[:1]:
             for strategy in ordered(study.strategy):
                 runs = of_cell[of_cell.strategy == strategy]
                 cells[names(cell), (f"{target:.0%}", label(strategy))] = _needed(runs, 100 * target)
@@ -99,7 +112,7 @@ def labels_needed(study: pd.DataFrame, targets=(0.8, 0.9, 0.95)) -> pd.DataFrame
 
 
 def _needed(runs: pd.DataFrame, target: float) -> str:
-    """`120 (3)`; where not all seeds arrived, how many did; `more than 400` where the median did not, `not reached (3)` by none."""
+    """`120 (3)`; where not all seeds arrived, how many did; `more than 400` where the median did not."""
     if runs.empty:
         return NOT_RUN
     first, last = curves.first_at(curves.wide(runs), target), runs.n_labels.max()
