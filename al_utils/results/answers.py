@@ -1,119 +1,112 @@
-"""The paper's two research questions, answered from the runs at hand: paired differences, intervals, plain sentences."""
+"""The research questions, answered from the runs at hand: plain sentences, no stronger than their intervals.
 
-import math
-from dataclasses import dataclass
+Strategies are compared within a network, networks and noises between runs that agree in everything else; all of it is
+paired by seed. Verdicts that are told together are corrected for their number (Holm).
+"""
+
+import itertools
 
 import pandas as pd
-from scipy import stats
 
 from ..words import and_list, label
+from . import phrases
 from .paper import MODELS, STRATEGIES
-from .studies import CELL, RUN, final, groups, names, ordered
+from .statistics import Interval, equivalence_bound, interval, signed, signs
+from .studies import CELL, RUN, STUDY, final, groups, names, ordered, unequal
 from .tables import text_table
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Mean and 95% t interval of a difference in percentage points over `n` seeds; of one seed it is unbounded."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 where the interval leaves zero out, else 0: undecided."""
-        return int(self.low > 0) - int(self.high < 0)
-
-    @property
-    def bounds(self) -> str:
-        return f"{_signed(self.low)} to {_signed(self.high)}" if self.n > 1 else "one seed"
-
-    def __str__(self):
-        sure = f"95% interval {self.bounds}, n={self.n}" if self.n > 1 else "one seed, so no interval"
-        return f"{_signed(self.mean)} points ({sure})"
-
-
-def _signed(points: float) -> str:
-    return f"{points:+.1f}".replace("-", "−") if points else "0.0"
-
-
-def interval(values) -> Interval:
-    """The t interval of the mean of `values` (percentage points, one per seed)."""
-    n, mean = len(values), float(sum(values) / len(values))
-    half = stats.t.ppf(0.975, n - 1) * stats.sem(values) if n > 1 else math.inf
-    return Interval(mean, mean - half, mean + half, n)
 
 
 def differences(last: pd.DataFrame, column: str, a: str, b: str) -> pd.Series:
     """Accuracy of `a` minus that of `b` in points, one per pair of runs that differ in `column` only (same seed)."""
-    wide = last.pivot(index=[name for name in RUN if name != column], columns=column, values="test_accuracy")
-    return 100 * (wide.reindex(columns=[a, b])[a] - wide.reindex(columns=[a, b])[b]).astype(float).dropna()
+    same = [*(name for name in RUN if name != column), *(name for name in STUDY if name in last)]
+    last = last.assign(**{name: last[name].astype(str) for name in same if name in STUDY})
+    wide = last.pivot(index=same, columns=column, values="test_accuracy").reindex(columns=[a, b])
+    return 100 * (wide[a] - wide[b]).astype(float).dropna()
+
+
+def per_seed(pairs: pd.Series) -> pd.Series:
+    """Each seed's mean difference over all cells: one value a seed, which is what repeats."""
+    return pairs.groupby("seed").mean()
 
 
 def over_seeds(pairs: pd.Series) -> Interval | None:
-    """The interval of paired differences: each seed's mean over all cells is one value; None without a pair."""
-    return interval(pairs.groupby("seed").mean()) if len(pairs) else None
+    """The interval of paired differences over seeds; None without a pair."""
+    return interval(per_seed(pairs)) if len(pairs) else None
 
 
 def against_random(study: pd.DataFrame) -> pd.DataFrame:
-    """Difference of each strategy's final test accuracy to random's: one row per data set, network, noise, strategy."""
+    """Difference of each strategy's final test accuracy to random's, one row per data set, network, noise, strategy.
+
+    `sign` is 1 (ahead) or -1 (behind) where it is not zero after Holm's correction for all rows, else 0.
+    """
     rows = []
     for strategy in [s for s in ordered(study.strategy) if s != "random"]:
         pairs = differences(final(study), "strategy", strategy, "random")
-        rows += [(*key, strategy, over_seeds(group)) for key, group in groups(pairs, CELL)]
-    return pd.DataFrame(rows, columns=[*CELL, "strategy", "difference"])
+        rows += [(*key, strategy, over_seeds(group), equivalence_bound(group)) for key, group in groups(pairs, CELL)]
+    table = pd.DataFrame(rows, columns=[*CELL, "strategy", "difference", "within"])
+    return table.assign(sign=signs(list(table.difference)))
 
 
 def against_random_table(study: pd.DataFrame) -> pd.DataFrame:
     """`against_random` to read, in points with the 95% interval: data set × network × noise by strategy."""
-    verdict = {1: "ahead", 0: "undecided", -1: "behind"}
     cells = {}
     for key, group in groups(against_random(study), CELL):
-        for strategy, i in zip(group.strategy, group.difference):
-            cells[names(key), label(strategy)] = f"{_signed(i.mean)} ({i.bounds})\n{verdict[i.sign]}"
+        for strategy, i, within, sign in zip(group.strategy, group.difference, group.within, group.sign):
+            verdict = {1: "ahead", 0: f"undecided, within ±{within:.1f}", -1: "behind"}[sign] if i.n > 1 else "undecided"
+            cells[names(key), label(strategy)] = f"{signed(i.mean)} ({i.bounds})\n{verdict}"
     return text_table(cells, ["data set", "network", "noise"], [""])
 
 
-def rq1(study: pd.DataFrame) -> str:
-    """Which strategy is the most effective? A paragraph computed from the final test accuracies."""
-    last, found = final(study), ordered(study.strategy)
+def rq1(study: pd.DataFrame) -> list[str]:
+    """Which strategy is the most effective? A paragraph per network, computed from the final test accuracies."""
+    found = ordered(study.strategy)
     if not found:
-        return f"Not answered: no finished run of {and_list(map(label, STRATEGIES), 'or')}."
+        return [f"Not answered: no finished run of {and_list(map(label, STRATEGIES), 'or')}."]
     if not study.n_rounds.any():
-        return "Not answered: these runs train on all their labels at once and query nothing."
+        return ["Not answered: these runs train on all their labels at once and query nothing."]
+    return [f"With {label(model)}: {_rq1_of(part)}" for (model,), part in groups(study, ["model"])]
+
+
+def _rq1_of(study: pd.DataFrame) -> str:
+    """The first question for the runs of one network."""
+    last, found = final(study), ordered(study.strategy)
     if len(found) == 1:
-        return f"Not answered: no finished run of a strategy other than {label(found[0])}; there is nothing to compare."
-    if not any(len(differences(last, "strategy", a, b)) for a in found for b in found if a < b):
-        return "Not answered: no two strategies have finished runs on the same data, network, noise and seed."
-    average, _ = _winner(study.groupby(RUN, as_index=False).test_accuracy.mean(), found)
-    over_all = (
-        f"Judged by the mean accuracy over all rounds instead of the last: {label(average) if average else 'not decided'}."
-    )
-    return " ".join([_leader(last, found), over_all, *_counts(study)])
+        return f"not answered, no finished run of a strategy other than {label(found[0])}; there is nothing to compare."
+    if not any(len(differences(last, "strategy", a, b)) for a, b in itertools.combinations(found, 2)):
+        return "not answered, no two strategies have finished runs on the same data, noise and seed."
+    all_rounds = study.groupby([*RUN, *STUDY], as_index=False, dropna=False).test_accuracy.mean()
+    average = winner(all_rounds)
+    over_all = f"By the mean accuracy over all rounds instead of the last: {label(average) if average else 'not decided'}."
+    return " ".join([_leader(last), over_all, *_counts(study)])
 
 
-def _winner(last: pd.DataFrame, found: list[str]) -> tuple[str | None, dict[str, dict[str, Interval]]]:
-    """The strategy whose interval against every other one lies above zero, if any, and all intervals."""
-    versus = {a: {b: over_seeds(differences(last, "strategy", a, b)) for b in found if b != a} for a in found}
-    return next((a for a in found if all(i and i.sign > 0 for i in versus[a].values())), None), versus
+def winner(last: pd.DataFrame) -> str | None:
+    """The strategy that is ahead of every other one, after Holm's correction for their number, if there is one."""
+    found = ordered(last.strategy)
+    for strategy in found:
+        versus = [over_seeds(differences(last, "strategy", strategy, other)) for other in found if other != strategy]
+        compared = [difference for difference in versus if difference]
+        if len(compared) == len(versus) > 0 and all(sign == 1 for sign in signs(compared)):
+            return strategy
+    return None
 
 
-def _leader(last: pd.DataFrame, found: list[str]) -> str:
-    winner, versus = _winner(last, found)
-    leads = {a: [i.mean for i in row.values() if i] for a, row in versus.items()}
-    best = winner or max(filter(leads.get, found), key=lambda a: sum(leads[a]) / len(leads[a]))
-    compared = "; ".join(f"against {label(b)} {i}" for b, i in versus[best].items() if i)
-    alone = [label(b) for b, i in versus[best].items() if not i]
+def _leader(last: pd.DataFrame) -> str:
+    """Who is ahead of whom at the end, over all cells of one network."""
+    found = ordered(last.strategy)
+    versus = {a: {b: gap for b in found if b != a and (gap := over_seeds(differences(last, "strategy", a, b)))} for a in found}
+    leads = {a: sum(gap.mean for gap in row.values()) / len(row) for a, row in versus.items() if row}
+    best = winner(last) or max(leads, key=lambda a: leads[a])
+    compared = "; ".join(f"against {label(b)} {gap}" for b, gap in versus[best].items())
+    alone = [label(b) for b in found if b != best and b not in versus[best]]
     gap = f" It shares no cell and seed with {and_list(alone)}." if alone else ""
-    if winner:
+    if best == winner(last):
         return (
-            f"{_upper(label(best))} is the most effective strategy by this evidence. Its final test accuracy, paired by seed "
-            f"and averaged over all cells (data, network, noise): {compared}."
+            f"{label(best)} is the most effective strategy by this evidence. Its final test accuracy, paired by seed "
+            f"and averaged over all cells (data, noise): {compared}."
         )
     return (
-        f"Which strategy is the most effective is not decided by this evidence. {_upper(label(best))} has the highest final "
+        f"which strategy is the most effective is not decided by this evidence. {_upper(label(best))} has the highest final "
         f"test accuracy on average, but its lead is not beyond doubt: {compared}.{gap}"
     )
 
@@ -122,61 +115,81 @@ def _counts(study: pd.DataFrame) -> list[str]:
     table = against_random(study)
     if table.empty:
         return ["Random has no finished run beside the others, so no difference to it can be given."]
-    table["sign"] = [i.sign for i in table.difference]
     counts = []
-    for (strategy,), signs in groups(table, ["strategy"]):
-        n = {sign: int((signs.sign == sign).sum()) for sign in (1, -1, 0)}
-        counts.append(f"{label(strategy)} is ahead in {n[1]}, behind in {n[-1]} and undecided in {n[0]} of {len(signs)}")
-    sentences = [f"Against random, by cell of data, network and noise: {'; '.join(counts)}."]
-    bounded = sum(i.n > 1 for i in table.difference)
-    if bounded > 1:
-        sentences.append(f"(Of {bounded} such intervals, about {0.05 * bounded:.1f} would leave zero out by chance alone.)")
+    for (strategy,), part in groups(table, ["strategy"]):
+        n = part.sign.value_counts().reindex([1, -1, 0], fill_value=0)
+        counts.append(f"{label(strategy)} is ahead in {n[1]}, behind in {n[-1]} and undecided in {n[0]} of {len(part)}")
+    corrected = f", corrected for these {len(table)} verdicts (Holm)" if len(table) > 1 else ""
+    sentences = [f"Against random, by cell of data and noise{corrected}: {'; '.join(counts)}."]
     top = table.loc[table.difference.map(lambda i: abs(i.mean)).idxmax()]
     where = ", ".join(names((top.dataset, top.model, top.noise)))
     doubt = "" if top.sign else " It, too, is undecided."
-    largest = f"The largest difference to random is that of {label(top.strategy)} on {where}: {top.difference}.{doubt}"
-    return [*sentences, largest]
+    return [
+        *sentences,
+        f"The largest difference to random is that of {label(top.strategy)} on {where}: {top.difference}.{doubt}",
+    ]
 
 
-def rq2(study: pd.DataFrame) -> str:
-    """LeNet or ResNet-18 under noise? A paragraph computed from the final test accuracies."""
+def rq2(study: pd.DataFrame) -> list[str]:
+    """Which network under noise? A paragraph for the networks, and one for each noise, from the final test accuracies."""
     last = final(study)
-    missing = [label(model) for model in MODELS if model not in set(last.model)]
-    gaps = {n: over_seeds(differences(last[last.noise == n], "model", "resnet18", "lenet")) for n in ordered(last.noise)}
-    gaps = {noise: gap for noise, gap in gaps.items() if gap}
-    lost = {n: pairs for n in ordered(last.noise) if n != "none" and len(pairs := differences(last, "noise", "none", n))}
-    if missing:
-        answer = [f"Not answered: no finished run of {and_list(missing, 'or')}."]
-    elif not gaps:
-        answer = ["Not answered: the two networks have no finished runs on the same data, strategy, noise and seed."]
-    else:
-        found = "; ".join(f"{_under(noise)} {gap}" for noise, gap in gaps.items())
-        answer = [_more_accurate(gaps), f"ResNet-18's accuracy minus LeNet's: {found}."]
-        if not lost:
-            answer += ["What noise costs cannot be said: that takes finished runs with and without noise."]
-    return " ".join([*answer, *(_cost(noise, pairs) for noise, pairs in lost.items())])
+    noises = [noise for noise in ordered(last.noise) if noise != "none"]
+    lost = {noise: pairs for noise in noises if len(pairs := differences(last, "noise", "none", noise))}
+    paragraphs = [_networks(last)]
+    if not lost and last.model.nunique() > 1:
+        paragraphs.append("What noise costs cannot be said: that takes finished runs with and without noise.")
+    return [*paragraphs, *(_cost(noise, pairs) for noise, pairs in lost.items())]
+
+
+def _networks(last: pd.DataFrame) -> str:
+    """Every two networks compared, under each noise."""
+    found = ordered(last.model)
+    if len(found) < 2:
+        return f"Not answered: no finished run of {and_list([label(m) for m in MODELS if m not in found], 'or')}."
+    return " ".join(_two_networks(last[last.model.isin([a, b])], a, b) for a, b in itertools.combinations(found, 2))
+
+
+def _two_networks(last: pd.DataFrame, a: str, b: str) -> str:
+    if options := unequal(last, "model"):
+        return (
+            f"Not answered: {label(a)} and {label(b)} are not compared, because their runs also differ in "
+            f"{phrases.unequal(options)}, and a difference in accuracy may come from that."
+        )
+    gaps = {n: over_seeds(differences(last[last.noise == n], "model", b, a)) for n in ordered(last.noise)}
+    found = {noise: gap for noise, gap in gaps.items() if gap}
+    if not found:
+        return f"Not answered: {label(a)} and {label(b)} have no finished runs on the same data, strategy, noise and seed."
+    listed = "; ".join(f"{_under(noise)} {gap}" for noise, gap in found.items())
+    corrected = f" (verdicts corrected for {len(found)}, Holm)" if len(found) > 1 else ""
+    return f"{_more_accurate(found, a, b)} {label(b)}'s accuracy minus {label(a)}'s: {listed}{corrected}."
 
 
 def _under(noise: str) -> str:
     return "without noise" if noise == "none" else f"under {label(noise)}"
 
 
-def _more_accurate(gaps: dict[str, Interval]) -> str:
-    verdicts = {1: "ResNet-18 is the more accurate network", -1: "LeNet is the more accurate network",
-                0: "which network is the more accurate is not decided by this evidence"}  # fmt: skip
-    under = {sign: [_under(noise) for noise, gap in gaps.items() if gap.sign == sign] for sign in verdicts}
+def _more_accurate(gaps: dict[str, Interval], a: str, b: str) -> str:
+    verdicts = {
+        1: f"{label(b)} is the more accurate network",
+        -1: f"{label(a)} is the more accurate network",
+        0: f"whether {label(a)} or {label(b)} is the more accurate is not decided by this evidence",
+    }
+    found = dict(zip(gaps, signs(list(gaps.values()))))
+    under = {sign: [_under(noise) for noise in gaps if found[noise] == sign] for sign in verdicts}
     return _upper("; ".join(f"{and_list(under[sign])}, {verdicts[sign]}" for sign in verdicts if under[sign])) + "."
 
 
 def _cost(noise: str, pairs: pd.Series) -> str:
     """What a noise costs each network, over the runs that have a twin without noise, and which network loses less."""
-    of_model = [f"{label(model)} {over_seeds(group)}".replace("+", "") for (model,), group in groups(pairs, ["model"])]
-    sentence = f"{_upper(label(noise))} costs {and_list(of_model)}"
-    losses = pairs.div(100).rename("test_accuracy").reset_index().assign(noise=noise)
-    if not (gap := over_seeds(differences(losses, "model", "lenet", "resnet18"))):
-        return f"{sentence}."
-    verdict = {1: "ResNet-18 loses less", -1: "LeNet loses less", 0: "which of them loses less is not decided"}[gap.sign]
-    return f"{sentence}; {verdict}: LeNet's loss minus ResNet-18's is {gap}."
+    losses = {model: group for (model,), group in groups(pairs, ["model"])}
+    listed = and_list([f"{label(model)} {over_seeds(group)}".replace("+", "") for model, group in losses.items()])
+    sentences = [f"{_upper(label(noise))} costs {listed}."]
+    table = pairs.div(100).rename("test_accuracy").reset_index().assign(noise=noise)
+    for a, b in itertools.combinations(losses, 2):
+        if gap := over_seeds(differences(table, "model", a, b)):
+            verdict = {1: f"{label(b)} loses less", -1: f"{label(a)} loses less", 0: "which of them loses less is not decided"}
+            sentences.append(f"{_upper(verdict[gap.sign])}: {label(a)}'s loss minus {label(b)}'s is {gap}.")
+    return " ".join(sentences)
 
 
 def _upper(text: str) -> str:

@@ -1,57 +1,17 @@
-"""How results look: one style for every figure and table. Functions return a `Figure`; none draws to the screen."""
+"""Every figure of results, in one style (`looks`). Functions return a `Figure`; none draws to the screen."""
 
-import functools
 import itertools
-import zlib
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..words import dataset_label, label
+from . import curves
+from .looks import Look, look, strategy_style, styled
 from .studies import NOT_RUN, SECONDS, by_study, groups, ordered
-
-STYLE = {
-    "figure.dpi": 90, "figure.constrained_layout.use": True, "font.size": 9, "axes.titlesize": 10,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#888888", "axes.grid": True,
-    "axes.axisbelow": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "xtick.color": "#555555",
-    "ytick.color": "#555555", "legend.frameon": False, "lines.linewidth": 1.5, "lines.markersize": 4.5,
-    "text.parse_math": False,  # a class may be called $1
-}  # fmt: skip
-# (colour, line style, marker): colour is never the only sign. Okabe and Ito's colours, told apart by the colour-blind.
-STRATEGY = {"random": ("#7f7f7f", "--", "o"), "max_entropy": ("#0072b2", "-.", "s"), "bald": ("#d55e00", "-", "^")}
-NOISE = {"none": (0.0, "-", "o"), "gaussian": (0.35, "--", "s"), "salt_and_pepper": (0.6, ":", "D")}  # share of white, …
-_COLOURS = ("#009e73", "#cc79a7", "#56b4e9", "#b8860b", "#6a3d9a", "#8c564b", "#17becf")
-_DASHES = ((0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 2, 2)))
-_MARKERS = ("v", "P", "X", "<", "*", ">")
-
-
-def strategy_style(strategy: str) -> tuple:
-    """Colour, line style and marker of a strategy, the same in every figure; of a new one they follow from its name."""
-    if strategy in STRATEGY:
-        return STRATEGY[strategy]
-    number = zlib.crc32(strategy.encode(), 196)  # a salt under which the commonest other names differ in colour
-    return tuple(signs[number // step % len(signs)] for signs, step in ((_COLOURS, 1), (_DASHES, 64), (_MARKERS, 4096)))
-
-
-def noise_style(noise: str, strategy: str) -> tuple:
-    """The strategy's colour, the paler the noise; line style and marker are the noise's."""
-    white, dashes, marker = NOISE[noise]
-    colour = np.array(matplotlib.colors.to_rgb(strategy_style(strategy)[0]))
-    return tuple(colour + white * (1 - colour)), dashes, marker
-
-
-def styled(function):
-    """Draw in the project's style, and leave matplotlib's settings as they were."""
-
-    @functools.wraps(function)
-    def draw(*args, **options):
-        with matplotlib.rc_context(STYLE):
-            return function(*args, **options)
-
-    return draw
 
 
 @styled
@@ -64,8 +24,8 @@ def learning_curves(
 ) -> Figure:
     """Accuracy in % against the number of labels: mean and standard-error band over seeds, every run thin behind.
 
-    `rows`, `columns` and `lines` name the fields laid out as rows, columns and lines (`strategy` or `noise`) of the
-    figure. `metric` is `test_accuracy`, `test_accuracy_clean` or `valid_accuracy`.
+    `rows`, `columns` and `lines` name the fields laid out as rows, columns and lines of the figure. `metric` is
+    `test_accuracy`, `test_accuracy_clean` or `valid_accuracy`.
 
     Raises:
         ValueError: the rounds mix studies, or fields that are not laid out; their mean would mean nothing.
@@ -80,7 +40,8 @@ def learning_curves(
     figure = Figure(figsize=(max(4.2, 3.1 * len(across)) + 0.4, 2.6 * len(down) + 0.5))
     axes = figure.subplots(len(down), len(across), squeeze=False, sharex="col", sharey=share)
     for (i, row), (j, column) in itertools.product(enumerate(down), enumerate(across)):
-        _curves(axes[i, j], study[(study[rows] == row) & (study[columns] == column)], metric, lines)
+        panel = study[(study[rows] == row) & (study[columns] == column)]
+        _curves(axes[i, j], panel, metric, lines, ordered(study[lines]))
         names = sorted([(columns, column), (rows, row)], key=lambda part: part[0] != "dataset")
         axes[i, j].set_title(", ".join(_name(*part) for part in names), loc="left")
     what = {"valid_accuracy": "validation accuracy", "test_accuracy_clean": "test accuracy, clean images"}
@@ -92,26 +53,64 @@ def learning_curves(
     return figure
 
 
-def _check_unmixed(study, laid_out):
-    mixed = [f for f in ("dataset", "model", "strategy", "noise") if f not in laid_out and study[f].nunique() > 1]
-    if mixed or len(split := by_study(study, unfinished=True)) > 1:
-        what = f"several values of {', '.join(mixed)}" if mixed else f"studies: {'; '.join(split)}"
-        raise ValueError(f"these rounds mix {what}. Select one first, or split them with studies.by_study.")
+def _check_unmixed(rounds, laid_out):
+    laid_out = laid_out | ({"dataset", "model", "noise"} if "cell" in laid_out else set())  # a cell is these three
+    fields = [field for field in ("dataset", "model", "strategy", "noise", "study") if field in rounds]
+    mixed = [field for field in fields if field not in laid_out and rounds[field].nunique() > 1]
+    if mixed:
+        what = f"several values of {', '.join(mixed)}"
+    elif "study" not in laid_out and len(split := by_study(rounds, unfinished=True)) > 1:
+        what = f"studies: {'; '.join(split)}"
+    else:
+        return
+    raise ValueError(f"these rounds mix {what}. Select one first, or split them with studies.by_study.")
 
 
-def _curves(ax, panel, metric, lines):
+def mean_curve(axes: Axes, runs: pd.DataFrame, style: Look, name: str) -> None:
+    """The mean of `runs` (labels × seed) with the band of its standard error, every run thin behind; n stands in the legend."""
+    mean, error = runs.mean(axis=1), runs.sem(axis=1).fillna(0)
+    axes.plot(runs.index, runs, color=style.colour, lw=0.6, alpha=0.4)
+    axes.fill_between(runs.index, mean - error, mean + error, color=style.colour, alpha=0.16, lw=0)
+    axes.plot(runs.index, mean, color=style.colour, ls=style.dashes, marker=style.marker, markevery=max(1, len(runs) // 8),
+              label=f"{name} (n={runs.shape[1]})")  # fmt: skip
+
+
+def _curves(ax, panel, metric, lines, values):
     if panel.empty:
         return _not_run(ax)
-    for name in ordered(panel[lines]):
-        runs = panel[panel[lines] == name]
-        style = strategy_style(name) if lines == "strategy" else noise_style(name, runs.strategy.iloc[0])
-        colour, dashes, marker = style
-        wide = 100 * runs.pivot(index="n_labels", columns="seed", values=metric).astype(float)
-        mean, error = wide.mean(axis=1), wide.sem(axis=1).fillna(0)
-        ax.plot(wide.index, wide, color=colour, lw=0.6, alpha=0.4)
-        ax.fill_between(wide.index, mean - error, mean + error, color=colour, alpha=0.16, lw=0)
-        ax.plot(wide.index, mean, color=colour, ls=dashes, marker=marker, markevery=max(1, len(wide) // 8),
-                label=f"{label(name)} (n={wide.shape[1]})")  # fmt: skip
+    for position, value in enumerate(values):
+        if len(runs := panel[panel[lines] == value]):
+            mean_curve(ax, curves.wide(runs, metric), look(lines, value, position), _name(lines, value))
+
+
+@styled
+def differences_to_random(study: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
+    """Each strategy's accuracy minus random's against labels, paired by seed: mean, and a band that holds the whole true curve
+    with 95% (`curves.simultaneous_band`), a panel for each cell. Where a band leaves zero, the strategies differ there."""
+    panels = [(key, cell) for key, cell in groups(study, ["dataset", "model", "noise"]) if "random" in set(cell.strategy)]
+    if not panels or study.strategy.nunique() < 2:
+        return _empty(NOT_RUN)
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(3.1 * across + 0.9, 2.5 * down + 0.5))
+    axes = figure.subplots(down, across, squeeze=False, sharey=True)
+    for ax, (key, cell) in zip(axes.flat, panels):
+        runs = {name: curves.wide(rounds, metric) for name, rounds in cell.groupby("strategy")}
+        bands = curves.band_against(runs)
+        for name in ordered(bands):
+            band, style, n = bands[name], strategy_style(name), len(runs[name].columns.intersection(runs["random"].columns))
+            if n > 1:
+                ax.fill_between(band.index, band.low, band.high, color=style.colour, alpha=0.15, lw=0)
+            ax.plot(band.index, band["mean"], color=style.colour, ls=style.dashes, label=f"{label(name)} (n={n})")
+        ax.axhline(0, color="#888888", lw=1)
+        ax.set_title(", ".join([dataset_label(key[0]), *map(label, key[1:])]), loc="left", fontsize=9)
+        ax.set_xlabel("labels")
+    for ax in axes.flat[len(panels) :]:
+        ax.axis("off")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("accuracy minus random's (points)")
+    _legends(figure, axes)
+    return figure
 
 
 def _legends(figure, axes):
@@ -132,23 +131,23 @@ def _not_run(ax, text=NOT_RUN):
 
 
 def _name(field, value):
-    return dataset_label(value) if field == "dataset" else label(value)
+    return dataset_label(value) if field == "dataset" else label(value) if isinstance(value, str) else f"{field} {value}"
 
 
 @styled
 def class_balance(balance: pd.DataFrame, class_names: Sequence[str] | None = None) -> Figure:
-    """Heat map of `report.class_balance` for one data set: network and strategy by class; white is an even share."""
+    """Heat map of `queries.class_balance` for one data set: network and strategy by class; white is random's share."""
     rows = [(f"{label(m)}, {label(s)}", part) for (_, m, s), part in groups(balance, ["dataset", "model", "strategy"])]
     if not rows:
         return _empty("no queries")
     shares = 100 * np.array([part.share for _, part in rows])
-    even, n = 100 * balance.uniform.iloc[0], shares.shape[1]
+    excess, n = shares - 100 * np.array([part.expected for _, part in rows]), shares.shape[1]
     figure = Figure(figsize=(2.4 + 0.55 * n, 0.9 + 0.32 * len(rows)))
     ax = figure.subplots()
-    far = max(np.abs(shares - even).max(), even / 2)
-    ax.imshow(shares, cmap="PuOr_r", vmin=even - far, vmax=even + far, aspect="auto")
+    far = max(np.abs(excess).max(), 50 / n)
+    ax.imshow(excess, cmap="PuOr_r", vmin=-far, vmax=far, aspect="auto")
     for (i, j), share in np.ndenumerate(shares):
-        colour = "white" if abs(share - even) > 0.65 * far else "#222222"
+        colour = "white" if abs(excess[i, j]) > 0.65 * far else "#222222"
         ax.text(j, i, f"{share:.0f}", ha="center", va="center", color=colour)
     names = list(class_names) if class_names is not None else range(n)
     ax.set_xticks(range(n), names, rotation=0 if max(len(str(c)) for c in names) < 5 else 35, ha="center")
@@ -162,21 +161,22 @@ def class_balance(balance: pd.DataFrame, class_names: Sequence[str] | None = Non
 
 @styled
 def noisy_share(shares: pd.DataFrame) -> Figure:
-    """`report.noisy_share` as points against the noise rate (line) and the 95% band of a blind draw (grey bars)."""
+    """`queries.noisy_share` as points with their 95% intervals over seeds, against the noise rate (grey line)."""
     figure, panels = _bars(shares, ["model", "noise", "strategy"], "noisy queries (%)", "no noisy images")
     for ax, part in panels:
         for y, row in zip(part.y, part.itertuples()):
             colour, _, marker = strategy_style(row.strategy)
-            ax.barh(y, 100 * (row.high - row.low), left=100 * row.low, height=0.8, color="#dddddd")
-            ax.plot([100 * row.rate] * 2, [y - 0.4, y + 0.4], color="#888888", lw=1)
+            ax.plot([100 * row.rate] * 2, [y - 0.5, y + 0.5], color="#888888", lw=1)
+            if row.excess.n > 1:
+                ax.plot([100 * row.low, 100 * row.high], [y, y], color=colour, lw=1.2)
             ax.plot(100 * row.share, y, marker, color=colour, ms=6)
-        ax.set_xlim(0, 108 * max(shares.share.max(), shares.high.max()))
+        ax.set_xlim(0, min(100, 250 * shares.share.max()))
     return figure
 
 
 @styled
 def seconds(table: pd.DataFrame) -> Figure:
-    """`report.seconds_per_round` as stacked bars, one panel per data set."""
+    """`tables.seconds_per_round` as stacked bars, one panel per data set."""
     figure, panels = _bars(table, ["model", "strategy"], "seconds per round", NOT_RUN)
     looks = dict(zip(SECONDS, [("#4d4d4d", ""), ("#8da0b8", ""), ("#c6b48f", "////"), ("#ffffff", "....")]))
     for ax, part in panels:

@@ -4,23 +4,33 @@ import html
 import io
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .figures import STYLE
+from .looks import STYLE
 from .studies import NOT_RUN
 
 
-def picture(figure: Figure):
-    """A figure as a crisp PNG of few colours for a notebook: a third of the bytes of the usual one."""
+def picture(figure: Figure, marks: Mapping[str, str] | None = None):
+    """A figure as a crisp PNG of few colours for a notebook: a third of the bytes of the usual one.
+
+    `marks` are kept in the file as text, by name.
+    """
     from IPython.display import Image
     from PIL import Image as Pixels
+    from PIL.PngImagePlugin import PngInfo
 
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, dpi=2 * STYLE["figure.dpi"], bbox_inches="tight", facecolor="white")
-    Pixels.open(drawn).convert("RGB").quantize(128, dither=Pixels.Dither.NONE).save(small, "png", optimize=True)
+    info = PngInfo()
+    for name, text in (marks or {}).items():
+        info.add_text(name, text)
+    few_colours = Pixels.open(drawn).convert("RGB").quantize(128, dither=Pixels.Dither.NONE)
+    few_colours.save(small, "png", optimize=True, pnginfo=info)
     return Image(small.getvalue(), format="png", retina=True)
 
 
@@ -50,13 +60,40 @@ def html_table(table: pd.DataFrame, caption: str = "") -> str:
 
 def html_text(text: str, bold: bool = False, off: bool = False) -> str:
     """A paragraph of escaped text; `off` sets it grey."""
-    look = "max-width: 48em; line-height: 1.5" + "; font-weight: 600" * bold + "; color: #888" * off
+    look = "max-width: 48em; line-height: 1.5"
+    if bold:
+        look += "; font-weight: 600"
+    if off:
+        look += "; color: #888"
     return f'<p style="{look}">{_escape(text)}</p>'
 
 
-def html_list(lines: Sequence[str]) -> str:
-    """A list of escaped lines."""
-    return f"<ul>{''.join(f'<li>{_escape(line)}</li>' for line in lines)}</ul>"
+def html_heading(text: str, level: int = 3) -> str:
+    """A heading that links can lead to, as nbconvert's own."""
+    return f'<h{level} id="{_escape(text.replace(" ", "-"))}">{_escape(text)}</h{level}>'
+
+
+def html_list(lines: Iterable[str], kind: str = "") -> str:
+    """A list of escaped lines; `kind` is its class."""
+    opening = f'<ul class="{_escape(kind)}">' if kind else "<ul>"
+    return f"{opening}{''.join(f'<li>{_escape(line)}</li>' for line in lines)}</ul>"
+
+
+def html_runs(runs: pd.DataFrame, folder: Path) -> str:
+    """Every run of `studies.read_runs` with links to its notebook and ledger, from `folder`; closed until opened."""
+    lines = []
+    for run in runs.itertuples():
+        notebook = Path(run.path).with_suffix(".ipynb")
+        links = [_link(run.path, "ledger"), *([_link(notebook.as_posix(), "notebook")] if (folder / notebook).exists() else [])]
+        state = (
+            "" if run.finished else f" (not finished: {_escape(run.stopped or f'{run.done} of {run.n_rounds + 1} trainings')})"
+        )
+        lines.append(f"<li>{_escape(run.run)}{state}: {', '.join(reversed(links))}</li>")
+    return f"<details><summary>{len(lines)} runs</summary><ul>{''.join(lines)}</ul></details>"
+
+
+def _link(path: str, text: str) -> str:
+    return f'<a href="{_escape(quote(path))}">{_escape(text)}</a>'
 
 
 def _escape(text) -> str:
@@ -66,5 +103,5 @@ def _escape(text) -> str:
 def _cell(text) -> str:
     lines = [_escape(line) for line in str(text).split("\n")]
     lines = [f"<small>{line}</small>" if re.fullmatch(r"paper [\d.]+%", line) else line for line in lines]
-    off = (NOT_RUN, "not reached", "undecided")
-    return "<br>".join(f'<span class="off">{line}</span>' if line in off else line for line in lines)
+    off = (NOT_RUN, "not reached", "undecided", "chance is not ruled out")
+    return "<br>".join(f'<span class="off">{line}</span>' if line.startswith(off) else line for line in lines)

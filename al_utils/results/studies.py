@@ -24,7 +24,7 @@ ORDER = (*paper.DATASETS, *MODELS, *NOISES, *STRATEGIES, "supervised", "ideal", 
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
-    """One row per ledger below `folder`: its configuration, how far it came (`stopped`: why it ends), `environment`."""
+    """One row per ledger below `folder`: `path`, configuration, how far it came (`stopped`: why it ends), `environment`."""
     rows = []
     for path in find_ledgers(folder):
         header, rounds = read_ledger(path)
@@ -32,8 +32,9 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
             finished = len(rounds) == header["config"]["n_rounds"] + 1
             done = dict(done=len(rounds), finished=finished, stopped=header.get("stopped", ""))
             extra = dict(class_names=header["data"]["classes"], environment=_line(header["environment"]))
-            rows.append({"run": path.stem} | header["config"] | done | extra)
-    return pd.DataFrame(rows, columns=["run", *CONFIG, "done", "finished", "stopped", "class_names", "environment"])
+            where = dict(run=path.stem, path=path.relative_to(folder).as_posix())
+            rows.append(where | header["config"] | done | extra)
+    return pd.DataFrame(rows, columns=["run", "path", *CONFIG, "done", "finished", "stopped", "class_names", "environment"])
 
 
 def _line(environment: dict) -> str:
@@ -46,31 +47,43 @@ def by_study(rounds: pd.DataFrame, unfinished: bool = False) -> dict[str, pd.Dat
     The key names protocol, scenario and whatever else differs between two studies. A run found twice counts once. No
     finished run: one empty study.
     """
-    rounds = _with_split(rounds)
+    rounds = _with_split(_complete(rounds))
     if not unfinished:
-        runs = rounds.groupby([*RUN, *STUDY], dropna=False)["round"]
-        rounds = rounds[runs.transform("max") == rounds.n_rounds]
-    finished = rounds.drop_duplicates([*RUN, *STUDY, "round"])
-    if finished.empty:
-        return {"no finished run": finished}
-    # Averages never mix networks: an option that only differs from network to network (as epochs may) does not separate.
-    by_model = finished.groupby(["protocol", "scenario", "model"])
-    separating = ["protocol", "scenario", *(s for s in STUDY[2:] if by_model[s].nunique(dropna=False).max() > 1)]
-    found = [group for _, group in finished.groupby(separating, sort=False, dropna=False)]
-    options = pd.DataFrame([group[separating].iloc[0] for group in found])
-    names = [_study_name(option, options) for _, option in options.iterrows()]
-    return {name: group.reset_index(drop=True) for name, group in zip(names, found)}
+        last = rounds.groupby([*RUN, *STUDY], dropna=False)["round"].transform("max")
+        rounds = rounds[last == rounds.n_rounds]
+    rounds = rounds.drop_duplicates([*RUN, *STUDY, "round"])
+    if rounds.empty:
+        return {"no finished run": rounds}
+    separating = _separating(rounds)
+    found = [study for _, study in rounds.groupby(separating, sort=False, dropna=False)]
+    options = pd.DataFrame([study[separating].iloc[0] for study in found])
+    return {_study_name(option, options): study.reset_index(drop=True) for (_, option), study in zip(options.iterrows(), found)}
+
+
+def _complete(rounds: pd.DataFrame) -> pd.DataFrame:
+    """With every column that is asked for below, also where no ledger was found."""
+    needed = [*CONFIG, "round", "n_labels", *METRICS, "queried", "true_classes", "noisy"]
+    return rounds.reindex(columns=list(dict.fromkeys([*rounds.columns, *needed])))
 
 
 def _with_split(rounds: pd.DataFrame) -> pd.DataFrame:
-    rounds = rounds.reindex(columns=list(dict.fromkeys([*rounds.columns, *CONFIG, "round", "n_labels", *METRICS,
-                                                        "queried", "true_classes", "noisy"])))  # fmt: skip
-    own = rounds.split_seed == rounds.seed
-    alike = [rounds[name] for name in STUDY[:-1]]
-    all_own = own.groupby(alike, dropna=False).transform("all").astype(bool)
-    one = rounds.split_seed.groupby(alike, dropna=False).transform("nunique") == 1
-    # One split for all seeds is one study, though seed 0 may have it as its own; a mixture is not.
-    return rounds.assign(split=rounds.split_seed.astype(str).mask(one, "shared").mask(all_own, "own"))
+    """With a column `split`: each seed's `own`, one `shared` by all seeds of otherwise equal runs, or else its seed.
+
+    One split for all seeds is one study, though seed 0 may have it as its own; a mixture of splits is not.
+    """
+    otherwise_equal = [rounds[name] for name in STUDY if name != "split"]
+    own = (rounds.split_seed == rounds.seed).groupby(otherwise_equal, dropna=False).transform("all").astype(bool)
+    shared = rounds.split_seed.groupby(otherwise_equal, dropna=False).transform("nunique") == 1
+    split = rounds.split_seed.astype(str).mask(shared, "shared").mask(own, "own")
+    return rounds.assign(split=split)
+
+
+def _separating(rounds: pd.DataFrame) -> list[str]:
+    """Options that make two studies: all that differ within a network. Averages never mix networks, so an option that only
+    differs from network to network (as epochs may) makes no second study; networks are then not compared, see `unequal`."""
+    by_model = rounds.groupby(["protocol", "scenario", "model"])
+    others = [name for name in STUDY if name not in ("protocol", "scenario")]
+    return ["protocol", "scenario", *(name for name in others if by_model[name].nunique(dropna=False).max() > 1)]
 
 
 def _study_name(option: pd.Series, options: pd.DataFrame) -> str:
@@ -80,13 +93,40 @@ def _study_name(option: pd.Series, options: pd.DataFrame) -> str:
     return ", ".join([name, *(f"{column} {option[column]}" for column in differing)])
 
 
+def brief_names(by_study: dict[str, pd.DataFrame]) -> dict[str, str]:
+    """What is peculiar to each study's name, without what all have in common; of one study nothing."""
+    parts = {name: name.split(", ") for name in by_study}
+    common = set.intersection(*map(set, parts.values()))
+    return {name: ", ".join(part for part in words if part not in common) for name, words in parts.items()}
+
+
+def together(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """All studies in one frame, to be laid out side by side: columns `study`, its brief name, and `cell`."""
+    brief = brief_names(by_study)
+    together = pd.concat([study.assign(study=brief[name]) for name, study in by_study.items()], ignore_index=True)
+    return together.assign(cell=[", ".join(names(key)) for key in together[CELL].itertuples(index=False)])
+
+
+def unequal(rounds: pd.DataFrame, column: str) -> dict[str, dict[str, list]]:
+    """Options in which runs that `column` tells apart differ beside it: {option: {value of `column`: values}}.
+
+    Where there is one, a difference between them may be its doing, so they are not compared.
+    """
+    found = {}
+    for option in STUDY:
+        values = {name: ordered(group[option].dropna()) for name, group in rounds.groupby(column)}
+        if any(each != next(iter(values.values())) for each in values.values()):
+            found[option] = {name: values[name] for name in ordered(values)}
+    return found
+
+
 def final(study: pd.DataFrame) -> pd.DataFrame:
     """The last round of every run: one row per run."""
     return study[study["round"] == study.n_rounds]
 
 
 def _rank(value) -> tuple:
-    return (ORDER.index(value) if value in ORDER else len(ORDER), value)
+    return (ORDER.index(value) if value in ORDER else len(ORDER), value)  # all other values of a field are of one type
 
 
 def ordered(values) -> list:

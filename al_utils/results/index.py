@@ -1,0 +1,94 @@
+"""`reports/index.html`: every report with its summary, and the paper's cells as all of them together fill them.
+
+python -m al_utils.results.index [REPORTS]
+"""
+
+import html
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from ..config import ROOT
+from ..ledger import LedgerError, read_ledgers
+from . import beside, pages, record, studies
+
+STYLE = """body { font-family: system-ui, sans-serif; line-height: 1.5; max-width: 60em; margin: 2em auto; padding: 0 1em }
+:root { color-scheme: light dark } .off { color: #888 }"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A notebook with its page beside it: where it is, its title, what it says in sentences, and what is stale in it."""
+
+    page: Path
+    title: str
+    sentences: list[str]
+    stale: list[str]
+
+
+def reports(folder: Path) -> list[Report]:
+    """All executed notebooks below `folder` that have a page of the same name, in the order of their paths."""
+    pages_found = [path for path in sorted(folder.rglob("*.html")) if path.with_suffix(".ipynb").exists()]
+    return [_report(page) for page in pages_found if ".ipynb_checkpoints" not in page.parts]
+
+
+def _report(page: Path) -> Report:
+    notebook = nbformat.read(page.with_suffix(".ipynb"), 4)
+    opening = notebook.cells[0].source
+    title = opening.splitlines()[0].lstrip("# ")
+    of_sweep = page.stem == "report"
+    outputs = record.outputs(notebook)
+    found = re.search(r'<ul class="summary">(.*?)</ul>', outputs, re.DOTALL)
+    question = re.search(r"\*\*Question[:.]?\*\*[:.]?\s*(.*?)(?:\n\n|$)", opening, re.DOTALL)
+    if found:
+        sentences = [html.unescape(item) for item in re.findall(r"<li>(.*?)</li>", found[1], re.DOTALL)]
+    else:
+        sentences = [question[1].replace("\n", " ").replace("*", "")] if question else []
+    return Report(page, page.parent.name if of_sweep else title, sentences, record.stale(page.parent) if of_sweep else [])
+
+
+def index_page(folder: Path) -> str:
+    """One page without scripts or network: the reports below `folder`, and our runs of the paper's cells beside its numbers."""
+    parts = [f"<h1>Reports</h1>{_cells(folder)}"]
+    for report in reports(folder):
+        link = os.path.relpath(report.page, folder)
+        parts.append(f'<h2><a href="{html.escape(link)}">{html.escape(report.title)}</a></h2>')
+        parts += [pages.html_text(line, off=True) for line in report.stale]
+        parts.append(pages.html_list(report.sentences))
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Reports</title><style>{STYLE}</style>'
+    return f"{head}{''.join(parts)}</html>"
+
+
+def _cells(folder: Path) -> str:
+    """What was run of the paper's Table 2, in its protocol and as its public code does it, in all sweeps together."""
+    rounds = [read_ledgers(path.parent) for path in sorted(folder.glob("*/report.ipynb"))]
+    rounds = [frame[frame.protocol.isin(["paper", "as_released"])] for frame in rounds if len(frame)]
+    if not (rounds and sum(map(len, rounds))):
+        return ""
+    cells = beside.cells_beside(studies.by_study(pd.concat(rounds, ignore_index=True)))
+    table = beside.cells_beside_table(cells)
+    if table.empty:
+        return ""
+    caption = "Final test accuracy: mean (95% interval over seeds, n). What is not listed was not run."
+    return f"<h2>The paper's cells</h2>{pages.html_text(beside.cells_beside_summary(cells))}{pages.html_table(table, caption)}"
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "reports"
+    if not folder.is_dir():
+        sys.exit(f"error: {folder} is no folder. Reports are made by a sweep: ./run_all.sh quick")
+    try:
+        page = index_page(folder)
+    except LedgerError as error:
+        sys.exit(f"error: {error}")
+    (folder / "index.html").write_text(page, "utf-8")
+    print(f"Index: {os.path.relpath(folder / 'index.html')}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""What a report was made from: a mark of its ledgers in everything it writes, and a check that it is still true."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import nbformat
+from PIL import Image
+
+from ..ledger import read_ledgers
+from . import pages, studies, tables
+
+MARK = "ledgers"  # the name of the mark in a PNG
+
+
+def ledgers_mark(folder: str | Path) -> str:
+    """`54 ledgers, SHA-256 0123456789ab`: the number and the digest of all ledgers below `folder`, names and bytes."""
+    paths = sorted(Path(folder).rglob("*.jsonl"))
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    each = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in zip(names, paths)}
+    return f"{len(each)} ledgers, SHA-256 {hashlib.sha256(json.dumps(each).encode()).hexdigest()[:12]}"
+
+
+def stale(folder: str | Path) -> list[str]:
+    """What in a sweep's folder was not made from the ledgers that lie there, or says other numbers than today's code."""
+    folder, found = Path(folder), []
+    mark = ledgers_mark(folder)
+    numbers = pages.html_table(tables.final_accuracy(studies.together(studies.by_study(read_ledgers(folder)))))
+    for path in sorted(folder.glob("report.*")):
+        said = outputs(nbformat.read(path, 4)) if path.suffix == ".ipynb" else path.read_text("utf-8")
+        if mark not in said:
+            found.append(f"{path.name} was not made from {mark}")
+        elif numbers not in said:
+            found.append(f"{path.name} says other final accuracies than its ledgers")
+    for path in sorted(folder.glob("*.png")):
+        with Image.open(path) as picture:
+            if picture.info.get(MARK) != mark:
+                found.append(f"{path.name} was not made from {mark}")
+    return found
+
+
+def outputs(notebook: nbformat.NotebookNode) -> str:
+    """All HTML and text that a notebook shows."""
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "\n".join(str(output.get("data", {}).get("text/html", output.get("text", ""))) for output in shown)
