@@ -1,9 +1,14 @@
-"""LeNet and ResNet-18, each a trunk `features(x)` and a `head(features, masks)`.
+"""The networks: LeNet and ResNet-18, and the registry for others.
 
-Dropout sits only in the head and its masks are arguments. So the trunk runs once per image however many MC-dropout
-samples are drawn, a sample is the same function for every image, and nothing depends on `train()` or a global seed.
+A notebook adds its own with one decorator; its name is then a valid `model`:
+
+    @al.models.register
+    def perceptron(channels, n_classes, image_size):
+        n_pixels = channels * image_size[0] * image_size[1]
+        return nn.Sequential(nn.Flatten(), nn.Linear(n_pixels, 200), nn.ReLU(), nn.Dropout(0.5), nn.Linear(200, n_classes))
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,65 +16,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import own_network
+from .classifier import Classifier
 from .compute import fast_lenet
 from .options import check_choice
 
 
-class Classifier(nn.Module):
-    """A trunk, then fully connected layers `head_layers` with dropout before each."""
-
-    head_layers: nn.ModuleList
-
-    def features(self, images_N_C_H_W: Tensor) -> Tensor:
-        """The trunk's output `[N, D]`, the part of the network before the first dropout."""
-        raise NotImplementedError
-
-    def head(self, features_N_D: Tensor, masks: list[Tensor] | None = None) -> Tensor:
-        """Logits `[N, C]` without masks or with one mask per image (`[N, D]`); `[K, N, C]` with masks `[K, 1, D]`."""
-        hidden = features_N_D
-        for i, layer in enumerate(self.head_layers):
-            if i:
-                hidden = hidden.relu_()
-            if masks is None:
-                hidden = layer(hidden)
-            elif masks[i].dim() == 2:
-                hidden = layer(hidden * masks[i])
-            else:  # a mask that all images share is folded into the weights: the same function, less to multiply
-                # Images are the last axis in memory, which is the fast one for what follows.
-                hidden = torch.matmul(layer.weight * masks[i], hidden.mT).add_(layer.bias[:, None]).mT
-        return hidden
-
-    def forward(self, images_N_C_H_W: Tensor) -> Tensor:
-        """Logits `[N, C]` of the network without dropout."""
-        return self.head(self.features(images_N_C_H_W))
-
-
-def draw_masks(model: Classifier, shape: tuple[int, ...], dropout: float, generator: torch.Generator) -> list[Tensor]:
-    """A dropout mask `[*shape, D]` for each layer of the head: 0 with probability `dropout`, else 1 / (1 - dropout)."""
-    widths = [layer.in_features for layer in model.head_layers]
-    kept = torch.rand((*shape, sum(widths)), generator=generator, device=generator.device) >= dropout
-    return list((kept / (1 - dropout)).to(model.head_layers[0].weight).split(widths, dim=-1))
-
-
 @dataclass(frozen=True)
-class Network:
-    """A registered network: from channels, number of classes and image size to a module, and what it needs."""
+class Registered:
+    """A network by its name: from channels, number of classes and (height, width) to a module, and what it needs."""
 
-    make: Callable[..., Classifier]
+    make: Callable[..., nn.Module]
     smallest_batch: int  # images that a step of training needs, at least
+    own: bool = True  # somebody's: built as it is; False: one of the two below
 
 
-_registry: dict[str, Network] = {}
+_registry: dict[str, Registered] = {}
 
 
-def register(name: str, smallest_batch: int = 1) -> Callable:
-    """Make a network known as `model=name`; `smallest_batch` is 2 where BatchNorm needs more than one value a channel."""
+def register(make: Callable | str, smallest_batch: int = 1) -> Callable:
+    """Make a network known as a `model` of the configuration: `@register` under its own name, `@register("name")` under that.
 
-    def decorate(make):
-        _registry[name] = Network(make, smallest_batch)
-        return make
+    `make(channels, n_classes, (height, width))`, a class or a function, returns any `nn.Module` from images `[N, C, H, W]`
+    to logits `[N, n_classes]`. Its own initialisation, drawn from PyTorch's generator, loaded weights and
+    `requires_grad=False` are kept. What else it may have is said in `own_network.OwnNetwork`.
 
-    return decorate
+    Args:
+        smallest_batch: images that a step of training needs; 2 where BatchNorm is left with one value a channel.
+    """
+    if isinstance(make, str):
+        return lambda function: _add(make, function, smallest_batch)
+    return _add(make.__name__, make, smallest_batch)
+
+
+def _add(name: str, make: Callable, smallest_batch: int) -> Callable:
+    try:
+        inspect.signature(make).bind(1, 10, (28, 28))
+    except TypeError as error:
+        raise ValueError(f"model={name!r} must take channels, n_classes and (height, width): {error}.") from None
+    _registry[name] = Registered(make, smallest_batch)
+    return make
 
 
 def names() -> list[str]:
@@ -77,13 +63,17 @@ def names() -> list[str]:
     return list(_registry)
 
 
-def get(name: str) -> Network:
-    """The network of this name. Raises: ValueError."""
+def get(name: str) -> Registered:
+    """The network of this name. Raises: ValueError: there is none."""
     check_choice("model", name, names())
     return _registry[name]
 
 
-@register("lenet")
+def draw_masks(model: Classifier, shape: tuple[int, ...], dropout: float, generator: torch.Generator) -> list[Tensor]:
+    """Dropout masks of a network: `(n,)` for n images in training, `(K, 1)` for K samples that all images share."""
+    return model.draw_masks(shape, dropout, generator)
+
+
 class LeNet(Classifier):
     """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling; all widths grow with the number of image channels."""
 
@@ -105,13 +95,12 @@ class LeNet(Classifier):
         return self.fc1(x.flatten(1)).relu()
 
 
-@register("resnet18", smallest_batch=2)
 class ResNet18(Classifier):
     """torchvision's ResNet-18 (He et al. 2016), not pretrained, with a first convolution for `channels`."""
 
     def __init__(self, channels: int = 1, n_classes: int = 10, image_size: tuple[int, int] = (28, 28)):
         super().__init__()
-        from torchvision.models import resnet18  # here: a LeNet run must not wait for it
+        from torchvision.models import resnet18  # type: ignore[import-untyped]  # here: a LeNet run must not wait for it
 
         self.trunk = resnet18(weights=None)
         self.trunk.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
@@ -122,11 +111,18 @@ class ResNet18(Classifier):
         return self.trunk(images_N_C_H_W)
 
 
+_registry |= {"lenet": Registered(LeNet, 1, own=False), "resnet18": Registered(ResNet18, 2, own=False)}
+
+
 def build_model(name: str, images_shape, n_classes: int, generator: torch.Generator, device="cpu") -> Classifier:
     """A newly initialised network for images of shape `[..., C, H, W]`; the same draw on every device."""
     channels, *size = images_shape[-3:]
+    network = get(name)
+    if network.own:
+        return own_network.build(name, network.make, images_shape[-3:], n_classes, generator.initial_seed()).to(device)
     with torch.device("meta"):  # allocates and draws nothing yet
-        model = get(name).make(channels, n_classes, tuple(size))
+        model = network.make(channels, n_classes, tuple(size))
+    assert isinstance(model, Classifier)
     _allocate(model)
     initialise(model, generator)
     _drop_dead_taps(model, (1, channels, *size))
@@ -152,7 +148,8 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
         elif isinstance(layer, nn.Conv2d | nn.Linear):
             bound = layer.weight[0].numel() ** -0.5
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+            if layer.bias is not None:
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
 
 @torch.no_grad()
