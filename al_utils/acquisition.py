@@ -1,4 +1,4 @@
-"""Acquisition functions: pure functions from predictions to one score an image, and their registry.
+"""Acquisition functions: pure functions from what a round knows to the images to label next, and their registry.
 
 A notebook adds its own with one decorator; its name is then a valid `strategy`:
 
@@ -8,14 +8,25 @@ A notebook adds its own with one decorator; its name is then a valid `strategy`:
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .options import check_choice
+from .options import check_choice, check_names
+
+# What a function may name as an argument, with N images in the pool, L labelled ones, K samples, C classes, D features.
+ARGUMENTS = {
+    "log_probs_K_N_C": "log-probabilities of the pool's images under the posterior samples",
+    "embeddings_N_D": "the input of the network's last layer for the pool's images, without dropout",
+    "labelled_embeddings_L_D": "the same for the labelled images",
+    "labels_L": "the classes of the labelled images",
+    "model": "the trained network",
+    "n_query": "how many images are asked for",
+    "generator": "a source of randomness that depends on seed and round alone",
+}
 
 
 @dataclass(frozen=True)
@@ -23,11 +34,16 @@ class Acquisition:
     """A registered function, and what it is called with."""
 
     function: Callable
+    asks: tuple[str, ...]  # of ARGUMENTS
     predicts: bool  # False: it needs no predictions and is called with K = 0
-    takes_generator: bool
     batch: bool  # it returns a batch instead of scores
     listed: bool  # False: not among `names`, because it is wrong on purpose
     samples: bool  # it measures how several posterior samples disagree
+
+    @property
+    def image_by_image(self) -> bool:
+        """Whether it scores each image from that image's predictions alone, so that the pool may come in chunks."""
+        return not self.batch and set(self.asks) <= {"log_probs_K_N_C", "generator"}
 
 
 _registry: dict[str, Acquisition] = {}
@@ -36,23 +52,26 @@ _registry: dict[str, Acquisition] = {}
 def register(
     function: Callable | None = None, *, predicts: bool = True, batch: bool = False, listed: bool = True, samples: bool = False
 ) -> Callable:
-    """Make `function` a strategy under its own name.
+    """Make `function` a strategy under its own name. It is given what its arguments name, see `ARGUMENTS`, and nothing else.
 
-    It is called with log-probabilities `[K, N, C]` of N pool images under K posterior samples and returns scores
-    `[N]`, the largest of which are queried; it may see the pool in chunks, so a score must depend on its own image
-    only. If it has an argument `generator`, it is given one that depends on seed and round alone.
+    It returns one finite score an image of the pool, `[N]`, the largest of which are queried. A function of `log_probs_K_N_C`
+    alone (and `generator`) may see the pool in chunks, so there a score must depend on its own image only.
 
     Args:
-        predicts: False if it looks at no predictions; it is then called with shape `[0, N, 0]`.
-        batch: True if it chooses a batch together: it is called once with the whole pool and `n_query`, and returns
-            positions `[n_query]` in the pool and their scores `[n_query]`.
+        predicts: False if it looks at no predictions; `log_probs_K_N_C` then has the shape `[0, N, 0]`.
+        batch: True if it chooses a batch together: it returns `n_query` positions in the pool and their scores.
         listed: False keeps it out of lists of strategies; it can be chosen all the same.
         samples: True if it measures how the posterior samples disagree: a configuration without several is refused.
+
+    Raises:
+        ValueError: an argument that is not known.
     """
     if function is None:
         return lambda function: register(function, predicts=predicts, batch=batch, listed=listed, samples=samples)
-    takes_generator = "generator" in inspect.signature(function).parameters
-    _registry[function.__name__] = Acquisition(function, predicts, takes_generator, batch, listed, samples)
+    asked = inspect.signature(function).parameters.values()
+    needed = [p.name for p in asked if p.name in ARGUMENTS or p.default is p.empty]
+    check_names(needed, ARGUMENTS)
+    _registry[function.__name__] = Acquisition(function, tuple(needed), predicts, batch, listed, samples)
     return function
 
 
@@ -167,9 +186,78 @@ def check_samples(log_probs_K_n_C: Tensor, statistics_before: list[Tensor], stat
         raise RuntimeError("predicting changed BatchNorm's running statistics: the network was not in evaluation mode.")
 
 
-def check_scores(scores_N: Tensor) -> None:
-    """Raise a `RuntimeError` if scores are not finite, or all the same where there is a choice."""
+def score_in_chunks(strategy: Acquisition, chunks: Iterable[Tensor], n: int, generator: torch.Generator) -> Tensor:
+    """Scores `[n]` (float64) of a strategy that scores image by image, from predictions in chunks `[K, m, C]`.
+
+    Raises: see `checked_scores`.
+    """
+    extra = {"generator": generator} if "generator" in strategy.asks else {}
+    scores_N, done = torch.empty(0), 0
+    for log_probs_K_m_C in chunks:
+        # In a place of their own: small tensors kept from among large ones fragment the heap, which then grows.
+        scores_N = scores_N if done else torch.empty(n, dtype=torch.float64, device=log_probs_K_m_C.device)
+        m = log_probs_K_m_C.shape[1]
+        scores_N[done : done + m] = _one_an_image(strategy, strategy.function(log_probs_K_m_C, **extra), m)
+        done += m
+    return checked_scores(strategy, scores_N, n)
+
+
+def checked_scores(strategy: Acquisition, scores, n: int) -> Tensor:
+    """Scores as a tensor `[n]`, from a tensor, an array or a list.
+
+    Raises:
+        ValueError: they are not one number an image. RuntimeError: one is not finite.
+    """
+    scores_N = _one_an_image(strategy, scores, n)
     if not bool(scores_N.isfinite().all()):
-        raise RuntimeError(f"{int((~scores_N.isfinite()).sum())} of {len(scores_N)} acquisition scores are not finite.")
+        raise RuntimeError(
+            f"{int((~scores_N.isfinite()).sum())} of {n} scores of strategy={strategy.function.__name__!r} are not finite."
+        )
+    return scores_N
+
+
+def checked_batch(strategy: Acquisition, returned, n_pool: int, n_query: int) -> tuple[Tensor, Tensor]:
+    """Positions `[n_query]` (int64, on the CPU) and scores `[n_query]` that a batch strategy returned.
+
+    Raises:
+        ValueError: they are not `n_query` different positions in the pool, with a score each. RuntimeError: a score is not finite.
+    """
+    name = strategy.function.__name__
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise ValueError(f"strategy={name!r} returned {type(returned).__name__}, but a batch is a pair: positions and scores.")
+    positions = _as_tensor(strategy, "positions", returned[0]).cpu()
+    if positions.is_floating_point() or positions.is_complex() or positions.dtype == torch.bool:
+        raise ValueError(f"strategy={name!r} returned positions of type {positions.dtype}: return whole numbers.")
+    if positions.shape != (n_query,):
+        raise ValueError(f"strategy={name!r} returned positions of shape {tuple(positions.shape)}: return n_query={n_query} of them.")
+    if outside := [p for p in positions.tolist() if not 0 <= p < n_pool]:
+        raise ValueError(f"strategy={name!r} returned position {outside[0]}: those of the pool are 0 to {n_pool - 1}.")
+    if len(set(positions.tolist())) < n_query:
+        raise ValueError(f"strategy={name!r} returned a position twice: return {n_query} different ones.")
+    return positions.long(), checked_scores(strategy, returned[1], n_query)
+
+
+def _one_an_image(strategy: Acquisition, scores, n: int) -> Tensor:
+    scores_N = _as_tensor(strategy, "scores", scores)
+    if scores_N.shape != (n,):
+        raise ValueError(
+            f"strategy={strategy.function.__name__!r} returned scores of shape {tuple(scores_N.shape)} for {n} images: "
+            f"return one number an image, shape {(n,)}."
+        )
+    return scores_N
+
+
+def _as_tensor(strategy: Acquisition, what: str, values) -> Tensor:
+    try:
+        return torch.as_tensor(values).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(
+            f"strategy={strategy.function.__name__!r} returned {what} of type {type(values).__name__}: "
+            "return a tensor, an array or a list of numbers."
+        ) from None
+
+
+def check_ranking(scores_N: Tensor) -> None:
+    """Raise a `RuntimeError` if scores are all the same where there is a choice."""
     if len(scores_N) > 1 and bool((scores_N == scores_N[0]).all()):
         raise RuntimeError(f"all {len(scores_N)} acquisition scores are {float(scores_N[0])}: they rank nothing.")

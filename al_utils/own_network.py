@@ -54,7 +54,10 @@ class OwnNetwork(Classifier):
 
     def features(self, images_N_C_H_W: Tensor) -> Tensor:
         """What `head` starts from: the output of the module's `features`; without them the images."""
-        return self.module.features(images_N_C_H_W) if self.split else images_N_C_H_W
+        if not self.split:
+            return images_N_C_H_W
+        features: Callable = self.module.features
+        return features(images_N_C_H_W)
 
     def head(self, features_N: Tensor, masks: Sequence[Tensor] | None = None) -> Tensor:
         """Logits `[N, C]` without masks or with one mask per image; `[K, N, C]` with masks of K samples, see `draw_masks`."""
@@ -97,7 +100,8 @@ class OwnNetwork(Classifier):
             return self._logits(features_N)
 
     def _logits(self, features_N):
-        logits = self.module.head(features_N) if self.split else self.module(features_N)
+        head: Callable = self.module.head if self.split else self.module
+        logits = head(features_N)
         self._check_shape(logits, len(features_N))
         return logits
 

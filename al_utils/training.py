@@ -10,9 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import models
+from .classifier import Classifier
 from .compute import fast_lenet, parallel
 from .config import ExperimentConfig
-from .models import Classifier, LeNet, draw_masks
+from .own_network import OwnNetwork
+from .randomness import seeded
+from .recipes import LOSSES, learning_rate
+from .recipes import register_augmentation as register_augmentation  # al.training.register_augmentation
 
 CHUNK = 500  # images a forward pass; larger ones fall out of the cache and are slower
 PREDICTIONS = 25_000  # images x MC samples at a time, at most
@@ -53,64 +57,112 @@ def _nearly_equal(n: int, n_batches: int) -> list[int]:
 
 
 def fit(model: Classifier, images, labels_N: Tensor, config: ExperimentConfig, generator: torch.Generator, valid=None) -> float:
-    """Train in place by SGD on the cross-entropy (equations 2 and 3) and return the last epoch's mean loss in nats.
+    """Train in place by the configuration's recipe and return the last epoch's mean loss an image, in nats.
+
+    The loss is `recipes.categorical`, or the paper's Equation 2, `recipes.per_class`; with `reduction="mean"` the gradient is
+    that of a batch's mean, with `"sum"` that of its sum, as Equation 2 has it. `sgd` is the paper's Equation 3, with momentum.
 
     Args:
-        images: `[N, C, H, W]`, or anything that gives such batches when indexed (noise that is redrawn).
+        images: `[N, C, H, W]`, or anything that gives such batches when indexed (noise that is redrawn, augmentation).
         generator: on the CPU; batches and dropout masks come from it.
-        valid: (images, labels), on which `keep_weights="best_valid"` chooses the epoch.
+        valid: (images, labels), on which `keep_weights="best_valid"` chooses the epoch and `patience` stops.
 
     Raises:
         Diverged: the loss became infinite or NaN.
     """
     device = labels_N.device
-    on_device = generator if device.type == "cpu" else torch.Generator(device).manual_seed(generator.initial_seed())
     model.train()
-    fast = isinstance(model, LeNet) and device.type == "cpu"
-    step = fast_lenet.sgd_step(model, config) if fast else sgd_step(model, config)
-    best_accuracy, best_weights = -1.0, None
+    step = _stepper(model, config, device)
+    best = Best(config.patience, config.keep_weights == "best_valid")
     smallest = models.get(config.model).smallest_batch
-    n_batches = len(batch_sizes(len(labels_N), config.batch_size, config.last_batch, smallest))
-    for epoch in range(max(config.epochs, math.ceil(config.min_steps / n_batches))):
-        epoch_loss, n_seen = torch.zeros((), device=device), 0
-        cut = batches(len(labels_N), config.batch_size, config.last_batch, generator, smallest)
-        masks = _masks_of_batches(model, [len(batch) for batch in cut], config.dropout, on_device)
-        for batch, batch_masks in zip(cut, masks):
-            batch = batch.to(device, non_blocking=True)
-            epoch_loss += step(images[batch], labels_N[batch], batch_masks) * len(batch)
-            n_seen += len(batch)
-        if config.keep_weights == "best_valid":
-            accuracy = evaluate(model, *valid)["accuracy"]
-            if accuracy > best_accuracy:
-                best_accuracy, best_weights = accuracy, copy.deepcopy(model.state_dict())
-            model.train()
-    train_loss = float(epoch_loss) / n_seen
+    sizes = batch_sizes(len(labels_N), config.batch_size, config.last_batch, smallest)
+    n_epochs = max(config.epochs, math.ceil(config.min_steps / len(sizes)))
+    on_device = _generator_for(device, generator)
+    with seeded(generator.initial_seed(), device):  # somebody's layers may draw from PyTorch's own generators
+        for epoch in range(n_epochs):
+            epoch_loss = torch.zeros((), device=device)
+            cut = batches(len(labels_N), config.batch_size, config.last_batch, generator, smallest)
+            order = torch.cat(cut).to(device)
+            masks = _masks_of_batches(model, sizes, config.dropout, on_device)
+            for i, (batch, batch_masks) in enumerate(zip(order.split(sizes), masks)):
+                lr = learning_rate(config.schedule, config.lr, epoch * len(sizes) + i, n_epochs * len(sizes))
+                epoch_loss += step(images[batch], labels_N[batch], batch_masks, lr) * len(batch)
+            if best.wanted:
+                if best.stops_after(model, evaluate(model, *valid)["accuracy"]):
+                    break
+                model.train()
+    train_loss = float(epoch_loss) / sum(sizes)
     if not math.isfinite(train_loss):
         raise Diverged(f"the training loss is {train_loss} after {epoch + 1} epochs: lower lr={config.lr}")
-    if best_weights:
-        model.load_state_dict(best_weights)
+    if best.weights:
+        model.load_state_dict(best.weights)
     return train_loss
 
 
-def _masks_of_batches(model, sizes, dropout, generator):
+class Best:
+    """The best accuracy on the validation images so far: its weights, if they are to be kept, and when to stop for lack of a
+    better one (`patience` epochs in a row, 0: never)."""
+
+    def __init__(self, patience: int, keep: bool):
+        self.wanted = bool(patience or keep)
+        self.weights: dict | None = None
+        self._patience, self._keep = patience, keep
+        self._accuracy, self._epochs_since = -1.0, 0
+
+    def stops_after(self, model: Classifier, accuracy: float) -> bool:
+        """Whether training stops after an epoch with this accuracy."""
+        self._epochs_since += 1
+        if accuracy > self._accuracy:
+            self._accuracy, self._epochs_since = accuracy, 0
+            if self._keep:
+                self.weights = copy.deepcopy(model.state_dict())
+        return 0 < self._patience <= self._epochs_since
+
+
+def _generator_for(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """Where masks are drawn: on the device, but for Apple's MPS on the CPU."""
+    if device.type in ("cpu", "mps"):
+        return generator
+    return torch.Generator(device).manual_seed(generator.initial_seed())
+
+
+def _masks_of_batches(model: Classifier, sizes: list[int], dropout: float, generator: torch.Generator):
     if not dropout:
         return [None] * len(sizes)
-    masks_N_D = draw_masks(model, (sum(sizes),), dropout, generator)  # at once: a draw costs more than its numbers
+    if isinstance(model, OwnNetwork):  # masks of whole feature maps: one batch at a time
+        return (model.draw_masks((size,), dropout, generator) for size in sizes)
+    masks_N_D = model.draw_masks((sum(sizes),), dropout, generator)  # at once: a draw costs more than its numbers
     return list(zip(*(mask.split(sizes) for mask in masks_N_D)))
 
 
-def sgd_step(model: Classifier, config: ExperimentConfig) -> Callable:
-    """A function `step(images, labels, masks) -> mean loss` that trains `model` in place."""
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
-    )
+Step = Callable[..., Tensor]
 
-    def step(images_N_C_H_W, labels_N, masks):
-        loss = F.cross_entropy(model.head(model.features(images_N_C_H_W), masks), labels_N)
+
+def _stepper(model: Classifier, config: ExperimentConfig, device: torch.device) -> Step:
+    fast = isinstance(model, models.LeNet) and device.type == "cpu" and config.optimizer == "sgd"
+    return fast_lenet.sgd_step(model, config) if fast else gradient_step(model, config)
+
+
+def gradient_step(model: Classifier, config: ExperimentConfig) -> Step:
+    """A function `step(images, labels, masks, lr) -> mean loss` that trains `model` in place."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    loss_of = LOSSES[config.loss]
+    optimizer: torch.optim.Optimizer
+    if config.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    else:
+        optimizer = torch.optim.SGD(
+            trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+        )
+
+    def step(images_N_C_H_W, labels_N, masks, lr=config.lr):
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        loss = loss_of(model.head(model.features(images_N_C_H_W), masks), labels_N, config.reduction)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return loss.detach()
+        return loss.detach() / len(labels_N) if config.reduction == "sum" else loss.detach()
 
     return step
 
@@ -118,6 +170,7 @@ def sgd_step(model: Classifier, config: ExperimentConfig) -> Callable:
 def evaluate(model: Classifier, images, labels_N: Tensor) -> dict[str, float]:
     """`accuracy`, `nll` (nats) and `ece` (15 bins, Guo et al. 2017) of the network without dropout."""
     log_probs_N_C = predict_log_probs(model, images)[0]
+    labels_N = labels_N.to(log_probs_N_C.device)
     confidence_N, predicted_N = log_probs_N_C.max(1)
     confidence_N, correct_N = confidence_N.exp().double(), (predicted_N == labels_N).double()
     bin_N = (confidence_N * 15).long().clamp(0, 14)  # of NaN, too: the result is NaN then
@@ -134,19 +187,36 @@ def predict_log_probs(model: Classifier, images, masks: list[Tensor] | None = No
     return torch.cat(list(predictions(model, images, masks)), dim=1)
 
 
-@torch.inference_mode()
 def predictions(model: Classifier, images, masks: list[Tensor] | None = None, index: Tensor | None = None) -> Iterator[Tensor]:
     """`predict_log_probs` of all images, or those at `index`, in chunks `[K, n, C]`: memory does not grow with the pool."""
-    model.eval()  # BatchNorm uses and keeps its running statistics
     size = min(CHUNK, max(1, PREDICTIONS // len(masks[0]))) if masks else CHUNK
+
+    def log_probs(images_n_C_H_W):
+        logits = model.head(model.features(images_n_C_H_W), masks)
+        log_probs = logits.mT.log_softmax(-2).mT  # over an axis that is not the last in memory: 20 times faster
+        return log_probs if log_probs.dim() == 3 else log_probs[None]
+
+    return _in_chunks(log_probs, model, images, size, index)
+
+
+def embeddings(model: Classifier, images, index: Tensor | None = None) -> Tensor:
+    """The input of the last layer `[N, D]` for all images, or those at `index`, without dropout."""
+    chunks = _in_chunks(lambda images_n_C_H_W: model.embeddings(model.features(images_n_C_H_W)), model, images, CHUNK, index)
+    return torch.cat(list(chunks))
+
+
+def trunk_outputs(model: Classifier, images, index: Tensor | None = None) -> Tensor:
+    """What the trunk makes of all images, or those at `index`, in evaluation mode: `[N, …]`."""
+    return torch.cat(list(_in_chunks(model.features, model, images, CHUNK, index)))
+
+
+@torch.inference_mode()
+def _in_chunks(compute: Callable, model: Classifier, images, size: int, index: Tensor | None) -> Iterator[Tensor]:
+    """What `compute` makes of the images, `size` at a time."""
+    model.eval()  # BatchNorm uses and keeps its running statistics
     chunks = index.split(size) if index is not None else [slice(i, i + size) for i in range(0, len(images), size)]
     n = parallel.n_threads()
     for i in range(0, len(chunks), n):
         # Images are taken in order, here: noise that is redrawn comes from one generator.
-        yield from parallel.run([partial(_predict, model, images[chunk], masks) for chunk in chunks[i : i + n]])
-
-
-def _predict(model, images_n_C_H_W, masks):
-    logits = model.head(model.features(images_n_C_H_W), masks)
-    log_probs = logits.mT.log_softmax(-2).mT  # over an axis that is not the last in memory: 20 times faster
-    return log_probs if log_probs.dim() == 3 else log_probs[None]
+        for made in parallel.run([partial(compute, images[chunk]) for chunk in chunks[i : i + n]]):
+            yield made.cpu() if made.device.type == "mps" else made  # MPS has no float64, in which scores are computed

@@ -15,10 +15,13 @@ All buffers are allocated once and written to again, and gradients are written o
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
+
+from ..recipes import LOSSES
 
 CHUNK = 64  # images of 28 x 28 pixels at a time when predicting; fewer larger ones, for the same reason
 
@@ -146,7 +149,7 @@ def features(model, images_N_C_H_W: Tensor) -> Tensor:
 
 
 def sgd_step(model, config) -> Callable:
-    """A function `step(images [N, C, H, W], labels [N], masks) -> mean loss` that trains `model` in place.
+    """A function `step(images [N, C, H, W], labels [N], masks, lr) -> mean loss` that trains `model` in place.
 
     Masks are those of `models.draw_masks`, one for each image, or None.
     """
@@ -157,25 +160,27 @@ def sgd_step(model, config) -> Callable:
     sizes = [p.numel() for p in parameters]
     gradients = [g.view(p.shape) for g, p in zip(gradient.split(sizes), parameters)]
     layers = [model.fc1, *model.head_layers]
-    options = dict(lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, dampening=0.0, nesterov=False,
+    by_logits: Callable = _categorical if config.loss == "categorical" else partial(_by_autograd, LOSSES[config.loss])
+    by_logits = partial(by_logits, reduction=config.reduction)
+    options = dict(momentum=config.momentum, weight_decay=config.weight_decay, dampening=0.0, nesterov=False,
                    maximize=False, fused=True)  # fmt: skip
 
     @torch.no_grad()
-    def step(images_N_C_H_W, labels_N, masks):
+    def step(images_N_C_H_W, labels_N, masks, lr=config.lr):
         if (n := len(labels_N)) not in trunks:
             trunks[n] = _Trunk(model, images_N_C_H_W.shape[1:], n, training=True)
         trunk = trunks[n]
         trunk.forward(images_N_C_H_W, training=True)
-        loss, features_gradient_D_N = _head(layers, gradients[4:], trunk.features_D_N, labels_N, masks)
+        loss, features_gradient_D_N = _head(layers, gradients[4:], trunk.features_D_N, labels_N, masks, by_logits)
         trunk.backward(features_gradient_D_N, *gradients[:4])
 
-        sgd([weights], [gradient], [velocity], **options)
+        sgd([weights], [gradient], [velocity], lr=lr, **options)
         return loss
 
     return step
 
 
-def _head(layers, gradients, features_D_N: Tensor, labels_N: Tensor, masks) -> tuple[Tensor, Tensor]:
+def _head(layers, gradients, features_D_N: Tensor, labels_N: Tensor, masks, by_logits: Callable) -> tuple[Tensor, Tensor]:
     """The mean loss of the fully connected layers and its gradient by their input; writes that by their parameters."""
     inputs, masks_D_N = [features_D_N], [None, *(mask.t() for mask in masks or ())]
     for i, layer in enumerate(layers):
@@ -183,10 +188,7 @@ def _head(layers, gradients, features_D_N: Tensor, labels_N: Tensor, masks) -> t
         if i + 1 < len(layers):
             out.relu_()
             inputs.append(out * masks_D_N[i + 1] if masks else out)
-    log_probs_C_N = out.log_softmax(0)
-    loss = -log_probs_C_N.gather(0, labels_N[None]).mean()
-    g = log_probs_C_N.exp_()
-    g.scatter_add_(0, labels_N[None], g.new_full((1, len(labels_N)), -1.0)).div_(len(labels_N))
+    loss, g = by_logits(out, labels_N)
     for i in reversed(range(len(layers))):
         torch.mm(g, inputs[i].t(), out=gradients[2 * i])
         torch.sum(g, 1, out=gradients[2 * i + 1])
@@ -194,3 +196,21 @@ def _head(layers, gradients, features_D_N: Tensor, labels_N: Tensor, masks) -> t
         if i:  # dropout's mask is positive where it is not 0, so a positive input has passed both it and ReLU
             g = _relu_gradient(g.mul_(masks_D_N[i]) if masks else g, inputs[i], 0, grad_input=g)
     return loss, g
+
+
+def _categorical(logits_C_N: Tensor, labels_N: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+    """The mean of `recipes.categorical`, and the gradient of its mean or sum by the logits."""
+    log_probs_C_N = logits_C_N.log_softmax(0)
+    loss = -log_probs_C_N.gather(0, labels_N[None]).mean()
+    g = log_probs_C_N.exp_()
+    g.scatter_add_(0, labels_N[None], g.new_full((1, len(labels_N)), -1.0))
+    return loss, g if reduction == "sum" else g.div_(len(labels_N))
+
+
+def _by_autograd(loss_of: Callable, logits_C_N: Tensor, labels_N: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+    """The same of any loss."""
+    with torch.enable_grad():
+        logits_C_N.requires_grad_()
+        loss = loss_of(logits_C_N.t(), labels_N, reduction)
+        [g] = torch.autograd.grad(loss, logits_C_N)
+    return loss.detach() / (len(labels_N) if reduction == "sum" else 1), g
