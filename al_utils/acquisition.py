@@ -220,7 +220,8 @@ def checked_batch(strategy: Acquisition, returned, n_pool: int, n_query: int) ->
     """Positions `[n_query]` (int64, on the CPU) and scores `[n_query]` that a batch strategy returned.
 
     Raises:
-        ValueError: they are not `n_query` different positions in the pool, with a score each. RuntimeError: a score is not finite.
+        ValueError: they are not `n_query` different positions in the pool, with a score each.
+        RuntimeError: a score is not finite.
     """
     name = strategy.function.__name__
     if not isinstance(returned, tuple) or len(returned) != 2:
@@ -229,7 +230,9 @@ def checked_batch(strategy: Acquisition, returned, n_pool: int, n_query: int) ->
     if positions.is_floating_point() or positions.is_complex() or positions.dtype == torch.bool:
         raise ValueError(f"strategy={name!r} returned positions of type {positions.dtype}: return whole numbers.")
     if positions.shape != (n_query,):
-        raise ValueError(f"strategy={name!r} returned positions of shape {tuple(positions.shape)}: return n_query={n_query} of them.")
+        raise ValueError(
+            f"strategy={name!r} returned positions of shape {tuple(positions.shape)}: return n_query={n_query} of them."
+        )
     if outside := [p for p in positions.tolist() if not 0 <= p < n_pool]:
         raise ValueError(f"strategy={name!r} returned position {outside[0]}: those of the pool are 0 to {n_pool - 1}.")
     if len(set(positions.tolist())) < n_query:

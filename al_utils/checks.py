@@ -1,21 +1,24 @@
 """What a configuration needs of what is registered: refused before anything is computed."""
 
-from . import acquisition, datasets, models, noise, sources
+from . import acquisition, datasets, models, noise, recipes, sources
 from .config import ExperimentConfig
 from .training import batch_sizes
 
 
 def check_names_known(config: ExperimentConfig) -> None:
-    """Raise a `ValueError` unless data set, network, strategy and noise are known here."""
+    """Raise a `ValueError` unless data set, network, strategy, noise and augmentation are known here."""
     datasets.check_name(config.dataset)
     models.get(config.model)
     acquisition.get(config.strategy)
     noise.check_name(config.noise)
+    recipes.augmentation(config.augmentation)
 
 
 def registered_sources(config: ExperimentConfig) -> dict[str, str]:
     """A hash for each part of the configuration that did not come with the project, see `sources.digest`."""
     parts = {"model": models.get(config.model).make, "strategy": acquisition.get(config.strategy).function}
+    if augment := recipes.augmentation(config.augmentation):
+        parts["augmentation"] = augment
     return {name: sources.digest(part) for name, part in parts.items() if not sources.is_ours(part)}
 
 

@@ -21,9 +21,12 @@ SCENARIOS = {
     "supervised": dict(n_initial=1_100, n_query=0, n_rounds=0, n_valid=300),
 }
 
-_PAPER = dict(  # section 4 of the paper; what it leaves open (dropout, K, the short batch) is ours
+# Section 4 of the paper; what it leaves open (dropout, K, the short batch) is ours. The loss is that of its released code, the
+# mean of the categorical cross-entropy; its Equation 2, as printed, would be loss="per_class", reduction="sum".
+_PAPER = dict(
     noise_rate=0.1, noise_draw="fixed", noise_on="all", salt_and_pepper="extremes",
     epochs=100, min_steps=0, batch_size=64, last_batch="keep", lr=1e-3, momentum=0.0, weight_decay=1e-4, keep_weights="last",
+    loss="categorical", reduction="mean", optimizer="sgd", schedule="constant", augmentation="none", patience=0,
     dropout=0.5, mc_samples=10, pool_subset=0, posterior="mc_dropout",
 )  # fmt: skip
 PROTOCOLS = {
@@ -85,8 +88,19 @@ class ExperimentConfig:
     last_batch: str = option("", "a last, short batch", left_open=_PROTOCOL, choices=dict(
         keep="kept", drop="dropped", balance="avoided (the epoch is cut into batches of nearly equal size)"))
     lr: float = option(-1.0, "learning rate", left_open=_PROTOCOL, above=0)
-    momentum: float = option(-1.0, "momentum", left_open=_PROTOCOL, at_least=0, below=1)
+    momentum: float = option(-1.0, "momentum", note="of SGD; AdamW has its own", left_open=_PROTOCOL, at_least=0, below=1)
     weight_decay: float = option(-1.0, "weight decay", left_open=_PROTOCOL, at_least=0)
+    loss: str = option("", "loss", left_open=_PROTOCOL, older="categorical", choices=dict(
+        categorical="categorical cross-entropy, as in the released code", per_class="binary cross-entropies (Equation 2)"))
+    reduction: str = option("", "the loss of a batch", left_open=_PROTOCOL, older="mean", choices=dict(
+        mean="the mean over its images, as in the released code", sum="the sum over its images (Equation 2)"))
+    optimizer: str = option("", "optimiser", left_open=_PROTOCOL, older="sgd", choices=dict(sgd="SGD", adamw="AdamW"))
+    schedule: str = option("", "learning rate over a round", left_open=_PROTOCOL, older="constant", choices=dict(
+        constant="constant", cosine="falling to 0 along a cosine"))
+    augmentation: str = option("", "augmentation of the training images", left_open=_PROTOCOL, older="none")
+    warm_start: bool = option(False, "each round starts from the weights of the round before", older=False)
+    patience: int = option(-1, "epochs without a better validation accuracy that end a round's training (0: never)",
+                           left_open=_PROTOCOL, at_least=0, older=0)
     keep_weights: str = option("", "weights kept", left_open=_PROTOCOL, choices=dict(
         last="those of the last epoch", best_valid="those best on the validation images"))
     dropout: float = option(-1.0, "dropout", note="the probability that a unit of the head is dropped", left_open=_PROTOCOL,
@@ -105,7 +119,7 @@ class ExperimentConfig:
                                   choices=dict(extremes="smallest and largest pixel value", mean="mean grey"))
     split_seed: int = option(-1, "seed of the split and the initial labels",
                              left_open="the protocol's, as a rule the seed", at_least=0)
-    device: str = option("", "where to compute", left_open="a GPU if there is one", examples=("cpu", "cuda", "cuda:N"))
+    device: str = option("", "where to compute", left_open="a GPU if there is one", examples=("cpu", "cuda", "cuda:N", "mps"))
     # fmt: on
 
     def __post_init__(self):
@@ -213,17 +227,23 @@ def _device(device: str) -> str:
         return device
     import torch  # here: naming and checking a CPU run must not wait for it
 
-    available = torch.cuda.is_available()
     if device == "":
-        return "cuda" if available else "cpu"
-    if not re.fullmatch(r"cuda(:\d+)?", device):
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
         raise ValueError(
-            f"device={shown(device)} is not known. Allowed: cpu, cuda, cuda:N, or empty for a GPU if there is one."
-        )
-    if not available or int(device[5:] or 0) >= torch.cuda.device_count():
+            f"device={shown(device)} is not known. Allowed: cpu, cuda, cuda:N, mps, what else PyTorch has, or empty for a GPU "
+            "if there is one."
+        ) from None
+    if wanted.type == "cpu":
+        return "cpu"
+    here = torch.accelerator.current_accelerator(check_available=True)
+    n_found = torch.accelerator.device_count() if here is not None and here.type == wanted.type else 0
+    if (wanted.index or 0) >= n_found:
         raise ValueError(
-            f"device={device!r} was asked for, but PyTorch finds {torch.cuda.device_count()} CUDA devices here. "
-            "Use device='cpu', or check the GPU driver with nvidia-smi."
+            f"device={device!r} was asked for, but PyTorch finds {n_found} {wanted.type.upper()} devices here. "
+            "Use device='cpu', or check the driver, for CUDA with nvidia-smi."
         )
     return device
 
@@ -232,6 +252,11 @@ def _check_together(c: ExperimentConfig) -> None:
     """What concerns more than one parameter; what the registered parts need is in `checks`."""
     if 0 < c.pool_subset < c.n_query:
         raise ValueError(f"pool_subset={c.pool_subset} holds fewer images than n_query={c.n_query}; 0 is the whole pool.")
+    if c.n_valid == 0 and (c.patience or c.keep_weights == "best_valid"):
+        raise ValueError(
+            f"patience={c.patience} and keep_weights={c.keep_weights!r} need validation images, but n_valid=0: "
+            "set patience=0 and keep_weights='last', or n_valid."
+        )
     if c.n_rounds and not c.n_query:
         raise ValueError(f"n_rounds={c.n_rounds} needs n_query of at least 1; for no queries set n_rounds=0.")
     if c.last_batch == "drop" and c.n_initial < c.batch_size:

@@ -93,7 +93,9 @@ def _call(layer: Dropout, two: torch.Size, three: torch.Size) -> Call:
         return Call(layer.p, None, tuple(two))
     [axis, *others] = differ
     if others or 3 * two[axis] != 2 * three[axis]:
-        raise ValueError(f"a dropout layer's input, {tuple(two)} for two images and {tuple(three)} for three, has no axis of images.")
+        raise ValueError(
+            f"a dropout layer's input, {tuple(two)} for two images and {tuple(three)} for three, has no axis of images."
+        )
     rest = [size for other, size in enumerate(two) if other != axis]
     if layer.whole_channels:
         rest = rest[:1] + [1] * len(rest[1:])
@@ -122,5 +124,3 @@ def _visiting(visit: Callable[[Dropout, Tensor], Tensor]) -> Iterator[None]:
         yield
     finally:
         _visit.reset(token)
-
-

@@ -2,25 +2,26 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from . import acquisition, checks
+from . import acquisition, checks, models
+from .classifier import Classifier
 from .compute.machine import Stopwatch, environment, fixed_threads
 from .config import ExperimentConfig
 from .datasets import Dataset, Split, check_fits, load_dataset, split
+from .known import Known, Outputs, State
 from .ledger import Ledger, LedgerError, Round, check_header
-from .models import Classifier, build_model, draw_masks
-from .models import get as get_network
 from .noise import AddGaussianNoise, AddSaltAndPepperNoise, Images
 from .oracle import Oracle, checked_answers, described
 from .randomness import generator
-from .training import Diverged, batch_sizes, evaluate, fit, predictions
+from .recipes import Augmented
+from .training import Diverged, batch_sizes, embeddings, evaluate, fit, predictions
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Problem:
     test_clean: Images
     train_labels: Tensor
     test_labels: Tensor
+    before: tuple[Round, ...] = ()  # the rounds so far, see `after`
+    known: Known = field(default_factory=Known)
 
 
 def prepare(config: ExperimentConfig) -> Problem:
@@ -48,6 +51,8 @@ def prepare(config: ExperimentConfig) -> Problem:
     dataset = load_dataset(config.dataset)
     check_fits(config, dataset)
     checks.check_needs(config)
+    samples = config.posterior == "mc_dropout" and acquisition.get(config.strategy).samples
+    models.check(config.model, dataset.train_images.shape, len(dataset.class_names), samples)
     return _drawn(config, dataset)
 
 
@@ -180,7 +185,7 @@ def after(problem: Problem, rounds: list[Round]) -> tuple[Problem, Tensor]:
         labels[labelled] = torch.tensor(given, dtype=labels.dtype, device=labels.device)
         pool = problem.split.pool[~torch.isin(problem.split.pool, torch.tensor(queried))]
         problem = replace(problem, train_labels=labels, split=replace(problem.split, pool=pool))
-    return problem, torch.cat([problem.split.initial, torch.tensor(labelled, dtype=torch.long)])
+    return replace(problem, before=tuple(rounds)), torch.cat([problem.split.initial, torch.tensor(labelled, dtype=torch.long)])
 
 
 def run_round(problem: Problem, number: int, labelled: Tensor) -> Round:
@@ -192,7 +197,8 @@ def run_round(problem: Problem, number: int, labelled: Tensor) -> Round:
         metrics = {"train_loss": train_loss} | measure(problem, number, model)
     if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
         raise Diverged(f"{wrong[0]} is {metrics[wrong[0]]}: lower lr={problem.config.lr}")
-    queried, scores = [], []
+    queried: list[int] = []
+    scores: list[float] = []
     if number < problem.config.n_rounds:
         queried, scores = query(problem, number, model, labelled, watch)
     return Round(
@@ -211,23 +217,66 @@ def run_round(problem: Problem, number: int, labelled: Tensor) -> Round:
 def _note_on_batches(c: ExperimentConfig, n: int) -> str:
     """Where skipped images leave a batch that the network cannot train on, `fit` cuts the epoch otherwise."""
     wanted = batch_sizes(n, c.batch_size, c.last_batch)
-    sizes = batch_sizes(n, c.batch_size, c.last_batch, get_network(c.model).smallest_batch)
+    sizes = batch_sizes(n, c.batch_size, c.last_batch, models.get(c.model).smallest_batch)
     if sizes == wanted:
         return ""
     return f"{n} labels would leave a batch of {min(wanted)}: cut into {len(sizes)} of {min(sizes)} to {max(sizes)} instead"
 
 
 def train_model(problem: Problem, number: int, labelled: Tensor) -> tuple[Classifier, float]:
-    """The network of a round, newly initialised and trained on the images at `labelled`, and its training loss."""
-    c, s = problem.config, problem
-    rng = partial(generator, c.seed, round=number)
-    labelled, valid = labelled.to(c.device), s.split.valid.to(c.device)
-    train = s.train.redrawn(rng("noise in training", device=s.train.pixels.device))
-    model = build_model(c.model, s.dataset.train_images.shape, len(s.dataset.class_names), rng("initialisation"), c.device)
-    train_loss = fit(
-        model, train.take(labelled), s.train_labels[labelled], c, rng("batches"), (train.take(valid), s.train_labels[valid])
+    """The network of a round, trained on the images at `labelled`, and its training loss.
+
+    It is newly initialised; with `warm_start` it begins with the weights of the round before, see `weights_before`.
+    """
+    start = weights_before(problem, number) if problem.config.warm_start and number else None
+    return _train_from(start, problem, number, labelled)
+
+
+def weights_before(problem: Problem, number: int) -> State:
+    """The weights that the round before `number` ended with; where they are not at hand, all rounds so far train again."""
+    if len(problem.before) < number:
+        raise ValueError(f"round {number} with warm_start needs the rounds before it: take the problem from `after`.")
+    start = None
+    for earlier in reversed(range(number)):  # what is at hand is the last round's, as a rule
+        now, labelled = after(problem, list(problem.before[:earlier]))
+        if (start := problem.known.weights(_key(now, earlier, labelled))) is not None:
+            break
+    for again in range(earlier + 1 if start else 0, number):
+        now, labelled = after(problem, list(problem.before[:again]))
+        start = _train_from(start, now, again, labelled)[0].state_dict()
+    assert start is not None
+    return start
+
+
+def _key(problem: Problem, number: int, labelled: Tensor) -> tuple:
+    """What fixes the network of a round, beside the configuration and the data."""
+    return number, labelled.tolist(), problem.train_labels[labelled.to(problem.train_labels.device)].tolist()
+
+
+def _train_from(start: State | None, problem: Problem, number: int, labelled: Tensor) -> tuple[Classifier, float]:
+    c, rng = problem.config, partial(generator, problem.config.seed, round=number)
+    model = models.build_model(
+        c.model, problem.dataset.train_images.shape, len(problem.dataset.class_names), rng("initialisation"), c.device
     )
+    if start:
+        model.load_state_dict(start)
+    images = problem.train.redrawn(rng("noise in training", device=problem.train.pixels.device))
+    on_labelled, on_valid = labelled.to(c.device), problem.split.valid.to(c.device)
+    part, seen = (model, images) if c.augmentation != "none" else seen_by(model, images, problem)
+    train = seen.take(on_labelled)
+    if c.augmentation != "none":
+        train = Augmented(train, c.augmentation, rng("augmentation"))
+    valid = seen.take(on_valid), problem.train_labels[on_valid]
+    train_loss = fit(part, train, problem.train_labels[on_labelled], c, rng("batches"), valid)
+    if c.warm_start:
+        problem.known.keep_weights(_key(problem, number, labelled), model)
     return model, train_loss
+
+
+def seen_by(model: Classifier, images: Images, problem: Problem) -> tuple[Classifier, Images | Outputs]:
+    """What is to be computed with, and on: the network and the images, or where the trunk is frozen, its head and outputs."""
+    lasting = any(images is own for own in (problem.train, problem.test, problem.test_clean))  # not redrawn for this time
+    return problem.known.behind_trunk(model, images) if model.frozen and lasting else (model, images)
 
 
 def measure(problem: Problem, number: int, model: Classifier) -> dict[str, float]:
@@ -235,9 +284,10 @@ def measure(problem: Problem, number: int, model: Classifier) -> dict[str, float
     s = problem
     rng = generator(s.config.seed, "noise in evaluation", number, s.train.pixels.device)
     valid = s.split.valid.to(s.config.device)
-    on_valid = evaluate(model, s.train.redrawn(rng).take(valid), s.train_labels[valid])
-    on_test = evaluate(model, s.test.redrawn(rng), s.test_labels)
-    on_clean = on_test if s.test.noise is None else evaluate(model, s.test_clean, s.test_labels)
+    part, train = seen_by(model, s.train.redrawn(rng), s)
+    on_valid = evaluate(part, train.take(valid), s.train_labels[valid])
+    on_test = evaluate(*seen_by(model, s.test.redrawn(rng), s), s.test_labels)
+    on_clean = on_test if s.test.noise is None else evaluate(*seen_by(model, s.test_clean, s), s.test_labels)
     return {
         "valid_accuracy": on_valid["accuracy"],
         "test_accuracy": on_test["accuracy"],
@@ -247,38 +297,46 @@ def measure(problem: Problem, number: int, model: Classifier) -> dict[str, float
     }
 
 
-def query(problem: Problem, number: int, model: Classifier, labelled: Tensor, watch=None) -> tuple[list[int], list[float]]:
+def query(
+    problem: Problem, number: int, model: Classifier, labelled: Tensor, watch: Stopwatch | None = None
+) -> tuple[list[int], list[float]]:
     """The `n_query` unlabelled images that the strategy wants next: indices into the training images, and their scores.
 
     Raises:
-        RuntimeError: the predictions or scores mean nothing, see `acquisition.check_samples` and `check_scores`.
+        ValueError: what the strategy returned are no scores or positions of the pool. RuntimeError: they mean nothing. See
+            `acquisition.checked_scores`, `checked_batch`, `check_ranking`, `check_samples`.
     """
     c, watch = problem.config, watch or Stopwatch(problem.config.device)
     strategy = acquisition.get(c.strategy, c.posterior)
-    pool = unlabelled(problem, labelled)
-    if 0 < c.pool_subset < len(pool):
-        drawn = torch.randperm(len(pool), generator=generator(c.seed, "pool subset", number))[: c.pool_subset]
-        pool = pool[drawn.sort().values]
-    extra = {"generator": generator(c.seed, "acquisition", number)} if strategy.takes_generator else {}
-    if strategy.predicts:
-        chunks = watch.each("predict", posterior_predictions(problem, number, model, pool))
+    pool = candidates(problem, number, labelled)
+    if strategy.image_by_image:
+        chunks = _chunks(strategy, problem, number, model, pool)
+        chunks = watch.each("predict", chunks) if strategy.predicts else chunks
+        with watch("acquire"):
+            scores_N = acquisition.score_in_chunks(strategy, chunks, len(pool), generator(c.seed, "acquisition", number))
     else:
-        chunks = [torch.empty(0, len(pool), 0)]
+        with watch("predict"):
+            given = asked_for(strategy, problem, number, model, labelled, pool)
+        with watch("acquire"):
+            returned = strategy.function(**given)
+            if strategy.batch:
+                positions, scores = acquisition.checked_batch(strategy, returned, len(pool), c.n_query)
+                return pool[positions].tolist(), scores.tolist()
+            scores_N = acquisition.checked_scores(strategy, returned, len(pool))
     with watch("acquire"):
-        if strategy.batch:
-            positions, scores = strategy.function(torch.cat(list(chunks), dim=1), n_query=c.n_query, **extra)
-        else:
-            # In a place of their own: small tensors kept from among large ones fragment the heap, which then grows.
-            scores_N, done = torch.empty(len(pool), dtype=torch.float64, device=c.device), 0
-            for log_probs_K_n_C in chunks:
-                n = log_probs_K_n_C.shape[1]
-                scores_N[done : done + n] = strategy.function(log_probs_K_n_C, **extra)
-                done += n
-            if c.posterior == "mc_dropout":
-                acquisition.check_scores(scores_N)
-            positions = acquisition.top(scores_N, c.n_query, generator(c.seed, "ties", number))
-            scores = scores_N[positions]
-        return pool[positions.cpu()].tolist(), scores.tolist()
+        if c.posterior == "mc_dropout":
+            acquisition.check_ranking(scores_N)
+        positions = acquisition.top(scores_N, c.n_query, generator(c.seed, "ties", number))
+        return pool[positions.cpu()].tolist(), scores_N[positions].tolist()
+
+
+def candidates(problem: Problem, number: int, labelled: Tensor) -> Tensor:
+    """The images that a round may query: all that are unlabelled, or `pool_subset` of them, drawn anew each round."""
+    pool, n = unlabelled(problem, labelled), problem.config.pool_subset
+    if not 0 < n < len(pool):
+        return pool
+    drawn = torch.randperm(len(pool), generator=generator(problem.config.seed, "pool subset", number))[:n]
+    return pool[drawn.sort().values]
 
 
 def unlabelled(problem: Problem, labelled: Tensor) -> Tensor:
@@ -289,19 +347,46 @@ def unlabelled(problem: Problem, labelled: Tensor) -> Tensor:
     return in_pool.nonzero().flatten()
 
 
+def asked_for(
+    strategy: acquisition.Acquisition, problem: Problem, number: int, model: Classifier, labelled: Tensor, pool: Tensor
+) -> dict:
+    """What the strategy's arguments name, see `acquisition.ARGUMENTS`; nothing else is computed."""
+    c, train = problem.config, problem.train
+    train = train.redrawn(generator(c.seed, "noise in acquisition", number, train.pixels.device))
+    on_device = labelled.to(c.device)
+    known: dict[str, Callable] = {
+        "log_probs_K_N_C": lambda: torch.cat(list(_chunks(strategy, problem, number, model, pool)), dim=1),
+        "embeddings_N_D": lambda: embeddings(*seen_by(model, train, problem), pool.to(c.device)),
+        "labelled_embeddings_L_D": lambda: embeddings(*seen_by(model, train, problem), on_device),
+        "labels_L": lambda: problem.train_labels[on_device],
+        "model": lambda: model.eval(),
+        "n_query": lambda: c.n_query,
+        "generator": lambda: generator(c.seed, "acquisition", number),
+    }
+    return {name: known[name]() for name in strategy.asks}
+
+
+def _chunks(strategy, problem: Problem, number: int, model: Classifier, pool: Tensor) -> Iterator[Tensor]:
+    """Predictions of the pool in chunks `[K, n, C]`; one without content for a strategy that needs none."""
+    if strategy.predicts:
+        return posterior_predictions(problem, number, model, pool)
+    return iter([torch.empty(0, len(pool), 0)])
+
+
 def posterior_predictions(problem: Problem, number: int, model: Classifier, index: Tensor) -> Iterator[Tensor]:
     """Log-probabilities of the training images at `index` under the samples of a round, in chunks `[K, n, C]`."""
     c, train = problem.config, problem.train
     train = train.redrawn(generator(c.seed, "noise in acquisition", number, train.pixels.device))
+    part, seen = seen_by(model, train, problem)
     if c.posterior == "as_released":  # no dropout anywhere: K identical passes
-        for log_probs_1_n_C in predictions(model, train, index=index.to(c.device)):
+        for log_probs_1_n_C in predictions(part, seen, index=index.to(c.device)):
             yield log_probs_1_n_C.expand(c.mc_samples, -1, -1)
         return
     masks = None
     if c.dropout:
-        masks = draw_masks(model, (c.mc_samples, 1), c.dropout, generator(c.seed, "posterior", number))
+        masks = model.draw_masks((c.mc_samples, 1), c.dropout, generator(c.seed, "posterior", number))
     statistics = [buffer.clone() for buffer in model.buffers()]
-    for k, log_probs_K_n_C in enumerate(predictions(model, train, masks, index.to(c.device))):
+    for k, log_probs_K_n_C in enumerate(predictions(part, seen, masks, index.to(c.device))):
         if k == 0 and c.dropout:
             acquisition.check_samples(log_probs_K_n_C, statistics, list(model.buffers()))
         yield log_probs_K_n_C

@@ -129,6 +129,17 @@ def build_model(name: str, images_shape, n_classes: int, generator: torch.Genera
     return model.to(device)
 
 
+def check(name: str, images_shape, n_classes: int, samples: bool) -> None:
+    """Refuse a registered network that breaks its contract on images of this shape; `samples`: that has no dropout, too.
+
+    Raises:
+        ValueError: see `own_network.check`.
+    """
+    network = get(name)
+    if network.own:
+        own_network.check(name, network.make, images_shape[-3:], n_classes, samples, network.smallest_batch)
+
+
 def _allocate(model: nn.Module) -> None:
     """`model.to_empty(device="cpu")`, which imports a computer algebra system on its way: 0.3 s a process."""
     for layer in model.modules():

@@ -34,6 +34,8 @@ class Option:
 
     def say(self, value) -> str:
         """How a report writes a value."""
+        if isinstance(value, bool):
+            return "yes" if value else "no"
         return (self.choices or {}).get(value, value) if isinstance(value, str) else f"{value:,.6g}"
 
     def comment(self, default, names=()) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -56,8 +57,7 @@ class OwnNetwork(Classifier):
         """What `head` starts from: the output of the module's `features`; without them the images."""
         if not self.split:
             return images_N_C_H_W
-        features: Callable = self.module.features
-        return features(images_N_C_H_W)
+        return cast(Callable, self.module.features)(images_N_C_H_W)
 
     def head(self, features_N: Tensor, masks: Sequence[Tensor] | None = None) -> Tensor:
         """Logits `[N, C]` without masks or with one mask per image; `[K, N, C]` with masks of K samples, see `draw_masks`."""
@@ -100,8 +100,7 @@ class OwnNetwork(Classifier):
             return self._logits(features_N)
 
     def _logits(self, features_N):
-        head: Callable = self.module.head if self.split else self.module
-        logits = head(features_N)
+        logits = (cast(Callable, self.module.head) if self.split else self.module)(features_N)
         self._check_shape(logits, len(features_N))
         return logits
 
@@ -130,7 +129,7 @@ def build(name: str, make: Callable, image_shape: Sequence[int], n_classes: int,
         return module if isinstance(module, Classifier) else OwnNetwork(name, module, _try_images(image_shape), n_classes)
 
 
-def check(name: str, make: Callable, image_shape: Sequence[int], n_classes: int, samples: bool) -> None:
+def check(name: str, make: Callable, image_shape: Sequence[int], n_classes: int, samples: bool, smallest_batch: int) -> None:
     """Refuse a network that would not repeat, mixes images, or has no dropout where a strategy needs samples.
 
     Raises:
@@ -139,9 +138,13 @@ def check(name: str, make: Callable, image_shape: Sequence[int], n_classes: int,
     one, again = (build(name, make, image_shape, n_classes, seed=0).eval() for _ in range(2))
     for key, values in one.state_dict().items():
         if not torch.equal(values, again.state_dict()[key]):
-            raise ValueError(f"model={name!r} is another network each time it is built ({key}): draw from PyTorch's generator only.")
+            raise ValueError(
+                f"model={name!r} is another network each time it is built ({key}): draw from PyTorch's generator only."
+            )
     if samples and isinstance(one, OwnNetwork) and not any(call.p for call in one.calls):
-        raise ValueError(f"model={name!r} has no nn.Dropout layer, so it has no samples for a strategy that needs several: add one.")
+        raise ValueError(
+            f"model={name!r} has no nn.Dropout layer, so it has no samples for a strategy that needs several: add one."
+        )
     images = _try_images(image_shape)
     masks = one.draw_masks((1, 1), 0.5, torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -149,6 +152,13 @@ def check(name: str, make: Callable, image_shape: Sequence[int], n_classes: int,
         alone = torch.cat([one.head(one.features(image[None]), masks) for image in images], dim=-2)
     if not torch.allclose(together, alone, rtol=1e-3, atol=1e-3):
         raise ValueError(f"model={name!r} predicts an image otherwise when others are beside it: images must not be mixed.")
+    try:
+        one.train()(images[:smallest_batch])
+    except ValueError as error:  # BatchNorm's, of one value a channel
+        raise ValueError(
+            f"model={name!r} cannot train on a batch of {smallest_batch} ({error}): register it with @al.models.register"
+            f"({name!r}, smallest_batch={smallest_batch + 1})."
+        ) from error
 
 
 def _try_images(image_shape: Sequence[int]) -> Tensor:

@@ -2,7 +2,7 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from al_utils import acquisition, datasets, models, noise
+from al_utils import acquisition, datasets, models, noise, recipes
 from al_utils.config import OPTIONS, PROTOCOLS, SCENARIOS, ExperimentConfig, check_injected, recorded, run_name
 from al_utils.results import paper
 
@@ -86,7 +86,8 @@ def test_the_experiment_notebook_has_exactly_these_parameters():
     assert set(types) == set(fields) | {"ledger", "code"}
     for name, field in fields.items():
         assert types[name] is field.type and values[name] == field.default, name
-    registered = dict(dataset=datasets.NAMES, model=models.names(), strategy=acquisition.names(), noise=noise.names())
+    registered = dict(dataset=datasets.NAMES, model=models.names(), strategy=acquisition.names(), noise=noise.names(),
+                      augmentation=recipes.augmentations())  # fmt: skip
     lines = dict(line.split("  # ") for line in cell.source.splitlines())
     for (name, declared), line in zip(OPTIONS.items(), lines):
         assert lines[line] == declared.comment(fields[name].default, registered.get(name, ())), name

@@ -69,6 +69,7 @@ class _ConvPool:
         if training:  # 1.0 where the first wins, also against its equal, as in PyTorch; else 0.0
             torch.ge(self._left, self._right, out=self._left)
             torch.ge(self._upper, self._lower, out=self._upper)
+        assert self.conv.bias is not None
         torch.add(self._max, self.conv.bias[:, None], out=self._out_2d).relu_()
 
     def backward(self, out_gradient: Tensor, weight_gradient: Tensor, bias_gradient: Tensor) -> None:

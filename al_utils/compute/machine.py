@@ -84,7 +84,7 @@ class Stopwatch:
 
     def _now(self):
         if self._device != "cpu":
-            torch.cuda.synchronize(self._device)
+            torch.accelerator.synchronize(self._device)
         return time.perf_counter()
 
     def _add(self, part, seconds):
