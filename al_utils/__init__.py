@@ -9,12 +9,13 @@ _HOME = {
     "load_code": "own", "load_dataset": "datasets", "prepare": "experiment", "read_ledger": "ledger", "read_ledgers": "ledger",
     "run_experiment": "experiment", "run_name": "config",
 }  # fmt: skip
-__all__ = ["acquisition", *_HOME]
+_MODULES = ("acquisition", "models", "training")  # with a `register` of their own
+__all__ = [*_MODULES, *_HOME]
 
 
 def __getattr__(name: str):
-    if name == "acquisition":
-        return import_module(".acquisition", __name__)
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name in _HOME:
         return getattr(import_module(f".{_HOME[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

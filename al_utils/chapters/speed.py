@@ -172,16 +172,8 @@ def scoring(n_pool: int, mc_samples: int, side: int = 28) -> Callable:
     images = Images(pixels, torch.tensor([0.5]), torch.tensor([0.3]))
     model = build_model("lenet", pixels.shape, 10, generator(0, "initialisation"), "cpu")
     masks = draw_masks(model, (mc_samples, 1), 0.5, generator(0, "posterior")) if mc_samples > 1 else None
-    score = acquisition.bald if masks else acquisition.max_entropy
-
-    def run():
-        scores_N, done = torch.empty(n_pool, dtype=torch.float64), 0
-        for log_probs_K_n_C in predictions(model, images, masks):
-            n = log_probs_K_n_C.shape[1]
-            scores_N[done : done + n] = score(log_probs_K_n_C)
-            done += n
-
-    return run
+    strategy = acquisition.get("bald" if masks else "max_entropy")
+    return lambda: acquisition.score_in_chunks(strategy, predictions(model, images, masks), n_pool, g)
 
 
 def slope(x: Sequence[float], seconds: Sequence[float]) -> float:

@@ -1,0 +1,407 @@
+"""Networks of one's own: kept as they were made, their dropout layers as MC dropout, a frozen trunk computed once."""
+
+import pytest
+import torch
+from conftest import tiny
+from torch import Tensor, nn
+
+import al_utils as al
+from al_utils import dropout, models, own_network
+from al_utils.experiment import prepare, run_experiment, train_model
+from al_utils.models import build_model
+from al_utils.randomness import generator
+from al_utils.training import CHUNK, embeddings, predict_log_probs
+
+SHAPE = (1, 28, 28)
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch):
+    monkeypatch.setattr(models, "_registry", dict(models._registry))
+
+
+class SmallViT(nn.Module):
+    """Patches of 7 x 7, two layers of attention, as PyTorch has them."""
+
+    def __init__(self, channels, n_classes, image_size, width=24, p=0.2, batch_first=True):
+        super().__init__()
+        n_patches = (image_size[0] // 7) * (image_size[1] // 7)
+        self.patches = nn.Conv2d(channels, width, 7, stride=7)
+        self.first = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.randn(1, 1 + n_patches, width) * 0.02)
+        self.position_dropout = nn.Dropout(p)
+        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=p, batch_first=batch_first, norm_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.norm, self.classify = nn.LayerNorm(width), nn.Linear(width, n_classes)
+        self.batch_first = batch_first
+
+    def forward(self, images):
+        patches = self.patches(images).flatten(2).mT
+        tokens = torch.cat([self.first.expand(len(images), -1, -1), patches], 1) + self.position_dropout(self.positions)
+        tokens = tokens if self.batch_first else tokens.transpose(0, 1)
+        tokens = self.encoder(tokens)
+        return self.classify(self.norm(tokens[:, 0] if self.batch_first else tokens[0]))
+
+
+def tokens_first(channels, n_classes, image_size):
+    return SmallViT(channels, n_classes, image_size, batch_first=False)
+
+
+class Tutorial(nn.Module):
+    """One dropout layer called twice, on vectors of two lengths, and one of whole channels."""
+
+    def __init__(self, channels, n_classes, image_size):
+        super().__init__()
+        self.conv, self.channels = nn.Conv2d(channels, 6, 5, stride=4), nn.Dropout2d(0.25)
+        self.one, self.two, self.three = nn.Linear(6 * 36, 40), nn.Linear(40, 20), nn.Linear(20, n_classes)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, images):
+        hidden = self.channels(self.conv(images).relu()).flatten(1)
+        hidden = self.dropout(self.one(hidden).relu())
+        return self.three(self.dropout(self.two(hidden).relu()))
+
+
+def sequential(channels, n_classes, image_size):
+    drop = nn.Dropout(0.5)  # the same object in two places
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), drop, nn.Linear(30, 30), nn.ReLU(), drop, nn.Linear(30, n_classes)
+    )
+
+
+MAKERS = [SmallViT, tokens_first, Tutorial, sequential]
+
+
+def made(make, seed=0):
+    al.models.register(make)
+    return build_model(make.__name__, SHAPE, 10, generator(seed, "initialisation"))
+
+
+def test_its_own_initialisation_is_kept_and_seeded():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one, again, other = made(SmallViT), made(SmallViT), made(SmallViT, seed=1)
+    assert torch.equal(before, torch.get_rng_state())
+    vit = one.module
+    assert (vit.norm.weight == 1).all() and (vit.encoder.layers[0].norm1.weight == 1).all() and (vit.first == 0).all()
+    assert abs(float(vit.positions.detach().std()) / 0.02 - 1) < 0.2
+    with torch.random.fork_rng([]):
+        torch.manual_seed(generator(0, "initialisation").initial_seed())
+        plain = SmallViT(1, 10, (28, 28)).eval()
+    images = torch.randn(3, *SHAPE)
+    assert torch.allclose(one.eval()(images), plain(images), atol=1e-5)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters()))
+    assert not torch.equal(vit.positions, other.module.positions)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_sample_is_one_function_whatever_the_chunks(make):
+    network, images = made(make), torch.randn(CHUNK + 7, *SHAPE)
+    masks = network.draw_masks((3, 1), 0.5, generator(0, "masks"))
+    whole, tail = predict_log_probs(network, images, masks), predict_log_probs(network, images[-9:], masks)
+    assert whole.shape == (3, CHUNK + 7, 10) and torch.allclose(whole[:, -9:], tail, atol=1e-4)
+    assert not torch.allclose(whole[0], whole[1], atol=1e-2)  # not inert
+    plain = predict_log_probs(network, images)
+    assert torch.equal(plain, predict_log_probs(network, images)) and plain.shape == (1, CHUNK + 7, 10)
+
+
+def test_masks_are_those_of_dropout_by_its_definition():
+    network, images = made(Tutorial).eval(), torch.randn(5, *SHAPE)
+    assert [call.shape for call in network.calls] == [(1, 6, 1, 1), (1, 40), (1, 20)]
+    m = network.module
+    for shape in ((5,), (2, 1)):  # one for each image, as in training; one for each of two samples
+        masks = network.draw_masks(shape, 0.5, generator(0, "masks"))
+        logits = network.head(network.features(images), masks)
+        for k in range(2 if len(shape) == 2 else 1):
+            channels, one, two = [mask[k] for mask in masks] if len(shape) == 2 else masks
+            hidden = (m.conv(images).relu() * channels.squeeze(1)).flatten(1)
+            hidden = m.two(m.one(hidden).relu() * one.squeeze(1)).relu() * two.squeeze(1)
+            assert torch.allclose(logits[k] if len(shape) == 2 else logits, m.three(hidden), atol=1e-5)
+
+
+def test_masks_have_the_layers_own_p_and_keep_the_mean():
+    first, second, _ = made(Tutorial).draw_masks((5_000,), 0.9, generator(0, "masks"))
+    assert first.unique().tolist() == pytest.approx([0, 4 / 3]) and second.unique().tolist() == [0, 2]
+    assert abs(float((first == 0).float().mean()) - 0.25) < 0.01 and abs(float(second.mean()) - 1) < 0.02
+
+
+def test_heads_in_the_axis_of_images_and_what_all_images_share():
+    layer = dropout.Dropout(0.5, whole_channels=False)
+    calls = dropout.calls(lambda n: [layer(torch.ones(n * 4, 3, 3)), layer(torch.ones(7, n, 2)), layer(torch.ones(1, 6))])
+    assert [(call.axis, call.shape) for call in calls] == [(0, (4, 3, 3)), (1, (1, 7, 2)), (None, (1, 6))]
+    g = generator(0, "masks")
+    heads, tokens, shared = (call.draw((5,), g) for call in calls)
+    with dropout.masked(calls, [heads, tokens, shared]):
+        assert torch.equal(layer(torch.ones(20, 3, 3)), heads.flatten(0, 1))
+        assert torch.equal(layer(torch.ones(7, 5, 2)), tokens.squeeze(1).transpose(0, 1))
+        assert torch.equal(layer(torch.ones(1, 6)), shared[0])
+        with pytest.raises(RuntimeError, match="called more often"):
+            layer(torch.ones(1, 6))
+    assert torch.equal(layer(torch.ones(2, 6)), torch.ones(2, 6))
+
+
+@pytest.mark.parametrize("make", [SmallViT, Tutorial])
+def test_embeddings_are_the_input_of_the_last_layer(make):
+    network, images, inputs = made(make), torch.randn(CHUNK + 3, *SHAPE), []
+    last = network.module.classify if make is SmallViT else network.module.three
+    last.register_forward_pre_hook(lambda layer, given: inputs.append(given[0]))
+    found = embeddings(network, images)
+    assert torch.equal(found, torch.cat(inputs)) and found.shape == (CHUNK + 3, 24 if make is SmallViT else 20)
+
+
+@pytest.mark.parametrize("make", [SmallViT, Tutorial])
+def test_a_whole_run_that_goes_on_after_a_kill_to_the_same_ledger(make, tmp_path):
+    al.models.register(make)
+    config = tiny(model=make.__name__, strategy="bald", pool_subset=300, epochs=2)
+
+    def said(rounds):
+        return [(r.metrics, r.queried, r.scores) for r in rounds]
+
+    whole = said(run_experiment(config, tmp_path / "whole.jsonl"))
+    rounds = run_experiment(config, tmp_path / "killed.jsonl")
+    next(rounds)
+    rounds.close()
+    torch.manual_seed(7)  # what a fresh process has drawn before is another thing
+    assert said(run_experiment(config, tmp_path / "killed.jsonl")) == whole
+    assert whole[0][1] != whole[1][1]
+
+
+class FromFile(nn.Module):
+    """torchvision's ResNet-18 with weights from a file as a frozen trunk, and a head to train."""
+
+    file = ""
+    seen = 0  # images that the trunk was given
+
+    def __init__(self, channels, n_classes, image_size):
+        super().__init__()
+        from torchvision.models import resnet18
+
+        self.trunk = resnet18(weights=None, num_classes=32)
+        self.trunk.load_state_dict(torch.load(self.file, weights_only=True))
+        self.trunk.requires_grad_(False)
+        self.head = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, n_classes))
+
+    def features(self, images: Tensor) -> Tensor:
+        type(self).seen += len(images)
+        return self.trunk(images.expand(-1, 3, -1, -1))
+
+    def forward(self, images):
+        return self.head(self.features(images))
+
+
+@pytest.fixture
+def from_file(tmp_path):
+    from torchvision.models import resnet18
+
+    FromFile.file, FromFile.seen = str(tmp_path / "weights.pt"), 0
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        torch.save(resnet18(weights=None, num_classes=32).state_dict(), FromFile.file)
+    al.models.register(FromFile)
+    return torch.load(FromFile.file, weights_only=True)
+
+
+def test_loaded_weights_and_frozen_parts_stay(from_file):
+    problem = prepare(tiny(model="FromFile", n_rounds=0, n_query=0))
+    model, _ = train_model(problem, 0, problem.split.initial)
+    assert model.frozen and model.split
+    kept = model.module.trunk.state_dict()
+    assert all(torch.equal(kept[name], values) for name, values in from_file.items())  # BatchNorm's statistics, too
+    assert not any(p.requires_grad for p in model.module.trunk.parameters())
+    fresh = build_model("FromFile", SHAPE, 10, generator(0, "initialisation"))
+    assert not torch.equal(model.module.head[0].weight, fresh.module.head[0].weight)  # the head was trained
+
+
+def test_a_frozen_trunk_sees_each_image_once_a_run(from_file):
+    config = tiny(model="FromFile", strategy="bald", epochs=4, mc_samples=3)
+    dataset = prepare(config).dataset
+    n_images = len(dataset.train_images) + len(dataset.test_images)
+    FromFile.seen = 0
+    rounds = list(run_experiment(config))
+    assert len(rounds) == 3 and n_images <= FromFile.seen < n_images + 1_000  # some more to know the trunk again
+    FromFile.seen = 0
+    augmented = tiny(model="FromFile", epochs=2, augmentation="crop_flip", n_rounds=0, n_query=0)
+    list(run_experiment(augmented))
+    assert FromFile.seen >= n_images + 2 * 20
+
+
+def test_a_frozen_trunk_gives_what_it_would_give_image_by_image(from_file):
+    problem = prepare(tiny(model="FromFile", n_rounds=0, n_query=0, noise="gaussian"))
+    model, _ = train_model(problem, 0, problem.split.initial)
+    part, outputs = problem.known.behind_trunk(model, problem.train)
+    some = torch.tensor([3, 700, 41])
+    with torch.no_grad():
+        assert torch.allclose(part(outputs[some]), model.eval()(problem.train[some]), atol=1e-4)
+
+
+def test_another_frozen_trunk_is_computed_again():
+    class Drawn(nn.Module):
+        """A frozen trunk of random weights: another one each round."""
+
+        def __init__(self, channels, n_classes, image_size):
+            super().__init__()
+            self.body, self.head = nn.Linear(784, 8).requires_grad_(False), nn.Linear(8, n_classes)
+
+        def features(self, images):
+            return self.body(images.flatten(1)).relu()
+
+        def forward(self, images):
+            return self.head(self.features(images))
+
+    problem, images = prepare(tiny()), torch.arange(30)
+    for seed in (0, 1, 0):
+        model = made(Drawn, seed)
+        _, outputs = problem.known.behind_trunk(model, problem.train)
+        assert torch.allclose(outputs[images], model.features(problem.train[images]), atol=1e-5)
+
+
+def test_a_trunk_that_is_called_features_but_is_no_trunk():
+    """torchvision's Swin transformer has `features` and `head`, with more between them."""
+
+    class Between(nn.Module):
+        def __init__(self, channels, n_classes, image_size):
+            super().__init__()
+            self.features, self.head = nn.Conv2d(channels, 28, 1), nn.Linear(28, n_classes)
+
+        def forward(self, images):
+            return self.head(self.features(images).mean((2, 3)))
+
+    assert not made(Between).split
+
+
+def needs_a_dataset():
+    return nn.Linear(1, 1)
+
+
+class Unused(nn.Module):
+    def __init__(self, channels, n_classes, image_size):
+        super().__init__()
+        self.layer = nn.Linear(784, n_classes)
+
+    def forward(self, images):
+        return self.layer(images.flatten(1))
+
+
+class Mixes(Unused):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, images):
+        return super().forward(self.dropout(images - images.mean(0)))
+
+
+class TooFew(Unused):
+    def forward(self, images):
+        return super().forward(images)[:, :3]
+
+
+class Pair(Unused):
+    def forward(self, images):
+        return super().forward(images), None
+
+
+class NotFinite(Unused):
+    def forward(self, images):
+        return super().forward(images) / 0
+
+
+class Fails(Unused):
+    def forward(self, images):
+        return self.layer(images)
+
+
+class Frozen(Unused):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.requires_grad_(False)
+
+
+class Changing(Unused):
+    made = 0
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        type(self).made += 1
+        self.layer.weight.data.fill_(type(self).made)
+
+
+class Alpha(Unused):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.layer = nn.Sequential(nn.AlphaDropout(), self.layer)
+
+
+def normed(channels, n_classes, image_size):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 9), nn.BatchNorm1d(9), nn.Linear(9, n_classes))
+
+
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (Unused, "has no nn.Dropout layer"),
+        (Mixes, "predicts an image otherwise when others are beside it"),
+        (TooFew, r"returned shape \(3, 3\) for 3 images, but must return logits of shape \(3, 10\)"),
+        (Pair, "returned tuple for 3 images"),
+        (NotFinite, "not finite"),
+        (Fails, r"cannot be used on images of shape \(1, 28, 28\): mat1"),
+        (Frozen, "no parameter to train"),
+        (Changing, r"another network each time it is built \(module.layer.weight\)"),
+        (Alpha, "use nn.Dropout instead"),
+        (lambda *_: "a network", "must return an nn.Module, but returned str"),
+    ],
+)
+def test_a_network_that_breaks_its_contract_is_refused_before_the_start(make, says):
+    al.models.register("theirs")(make)
+    with pytest.raises(ValueError, match=f"model='theirs'.*{says}"):
+        prepare(tiny(model="theirs", strategy="bald"))
+
+
+def test_what_a_network_needs_must_be_declared():
+    al.models.register(normed)
+    with pytest.raises(ValueError, match="batch of 1 .*smallest_batch=2"):
+        prepare(tiny(model="normed"))
+    al.models.register("normed", smallest_batch=2)(normed)
+    prepare(tiny(model="normed"))
+    with pytest.raises(ValueError, match="normed cannot train on a batch of 1.*balance"):
+        prepare(tiny(model="normed", batch_size=19, last_batch="keep"))
+
+
+def test_names_and_arguments_are_checked():
+    with pytest.raises(ValueError, match="needs_a_dataset.*must take channels, n_classes and"):
+        al.models.register(needs_a_dataset)
+    al.models.register(SmallViT)
+    with pytest.raises(ValueError, match="did you mean 'SmallViT'.*lenet, resnet18, SmallViT"):
+        prepare(tiny(model="SmalViT"))
+
+
+def test_no_embeddings_where_the_last_layer_is_not_linear():
+    def convolutional(channels, n_classes, image_size):
+        return nn.Sequential(nn.Conv2d(channels, n_classes, 28), nn.Flatten())
+
+    network = made(convolutional)
+    with pytest.raises(ValueError, match="has no embeddings.*end it so"):
+        embeddings(network, torch.randn(3, *SHAPE))
+
+
+def test_a_subclass_of_classifier_keeps_what_it_was_made_with():
+    class Pretrained(models.Classifier):
+        def __init__(self, channels=1, n_classes=10, image_size=(28, 28)):
+            super().__init__()
+            self.trunk = nn.Linear(784, 32)
+            self.trunk.weight.data.fill_(0.5)
+            self.trunk.requires_grad_(False)
+            self.norm = nn.LayerNorm(32)
+            self.head_layers = nn.ModuleList([nn.Linear(32, n_classes)])
+
+        def features(self, images):
+            return self.norm(self.trunk(images.flatten(1)).relu())
+
+    model = made(Pretrained)
+    assert (model.trunk.weight == 0.5).all() and not model.trunk.weight.requires_grad and (model.norm.weight == 1).all()
+    list(run_experiment(tiny(model="Pretrained", strategy="bald", n_rounds=1)))
+
+
+def test_own_networks_are_none_of_the_built_in_ones():
+    assert isinstance(made(Tutorial), own_network.OwnNetwork)
+    assert type(build_model("lenet", SHAPE, 10, generator(0, "i"))) is models.LeNet
