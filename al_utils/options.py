@@ -106,13 +106,15 @@ def check_names(names, allowed) -> None:
 def shown(value) -> str:
     """A value as an error quotes it: never more than a line of it."""
     try:
-        return _brief.repr(value)
+        text = _brief.repr(value)
     except ValueError:  # Python does not print integers of more than 4,300 digits
         return f"(an integer of {value.bit_length():,} bits)"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
+LONGEST = 200  # characters
 _brief = reprlib.Repr()
-_brief.maxstring = _brief.maxother = 160
+_brief.maxstring = _brief.maxother = LONGEST
 _brief.maxlong = 40
 
 

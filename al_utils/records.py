@@ -103,6 +103,10 @@ def checked_header(record: dict) -> dict:
         raise ValueError(f"there are {len(initial)} initial labels, not n_initial={config['n_initial']}")
     for name in ("environment", "oracle", "registered"):
         _of_type(name, record.get(name, {}), dict)
+    for name, digest in record.get("registered", {}).items():
+        if name not in TYPES:
+            raise NewerVersion(f"registered: {shown(name)} is not known to this version")
+        _of_type(f"registered: {name}", digest, str)
     return record | {"config": config}
 
 

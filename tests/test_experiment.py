@@ -9,6 +9,7 @@ from conftest import ROOT, tiny
 
 from al_utils import ExperimentConfig, read_ledger
 from al_utils.experiment import prepare, query, run_experiment, run_round, train_model, unlabelled
+from al_utils.ledger import LedgerError
 from al_utils.training import Diverged
 
 
@@ -146,6 +147,57 @@ def test_a_finished_run_is_read_not_run(tmp_path):
     before = (tmp_path / "run.jsonl").read_bytes()
     assert list(run_experiment(config, tmp_path / "run.jsonl")) == first  # seconds included: nothing ran again
     assert (tmp_path / "run.jsonl").read_bytes() == before
+
+
+def test_a_finished_run_that_is_asked_for_more_rounds_goes_on_to_the_same_end(tmp_path):
+    short, longer = (tiny(strategy="bald", noise="gaussian", n_rounds=n) for n in (1, 3))
+    list(run_experiment(longer, tmp_path / "longer.jsonl"))
+    kept = list(run_experiment(short, tmp_path / "run.jsonl"))
+    went_on = list(run_experiment(longer, tmp_path / "run.jsonl"))
+    assert went_on[0] == kept[0] and len(went_on) == 4
+    assert without_timings(tmp_path / "run.jsonl") == without_timings(tmp_path / "longer.jsonl")
+    with pytest.raises(LedgerError, match="n_rounds=3, not n_rounds=1"):
+        list(run_experiment(short, tmp_path / "run.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "line, says, change",
+    [
+        (1, "initial labels are not those", lambda r, valid: r | {"initial": [3999, *r["initial"][1:]]}),
+        (2, "which is not in the pool", lambda r, valid: r | {"queried": [valid, *r["queried"][1:]]}),
+        (2, "which is not in the pool", lambda r, valid: r | {"queried": [4_000, *r["queried"][1:]]}),
+        (2, "classes are not those", lambda r, valid: r | {"classes": [(r["classes"][0] + 1) % 10, *r["classes"][1:]]}),
+        (2, "noisy images are not those", lambda r, valid: r | {"noisy": [not noisy for noisy in r["noisy"]]}),
+    ],
+)
+def test_a_ledger_that_is_not_of_its_data_is_refused_by_line_number(tmp_path, line, says, change):
+    config, path = tiny(noise="gaussian", n_rounds=1, epochs=1), tmp_path / "run.jsonl"
+    list(run_experiment(config, path))
+    lines = path.read_bytes().splitlines()
+    valid = int(prepare(config).split.valid[0])
+    lines[line - 1] = json.dumps(change(json.loads(lines[line - 1]), valid)).encode()
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(LedgerError, match=f"line {line} is corrupted .*{says}"):
+        list(run_experiment(config, path))
+
+
+class Skips:
+    """Gives the first `n` queries of each round no label."""
+
+    def __init__(self, n):
+        self.n, self.description = n, {"kind": "skips"}
+
+    def answer(self, round, seed):
+        return [None] * self.n + round.true_classes[self.n :]
+
+
+def test_skipped_answers_leave_no_batch_that_cannot_be_trained_on(tmp_path):
+    """20, then 25 labels in batches of 24 leave one image, over which BatchNorm has no variance."""
+    config = tiny(model="resnet18", n_query=10, batch_size=24, epochs=1, last_batch="keep")
+    rounds = list(run_experiment(config, tmp_path / "run.jsonl", Skips(5)))
+    assert [r.n_labels for r in rounds] == [20, 25, 30]
+    assert [r.note for r in rounds] == ["", "25 labels would leave a batch of 1: cut into 2 of 12 to 13 instead", ""]
+    assert read_ledger(tmp_path / "run.jsonl")[1] == rounds and rounds[1].note in str(rounds[1])
 
 
 def test_a_loss_that_becomes_nan_ends_the_run_with_round_and_reason_in_its_ledger(tmp_path):

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -7,7 +8,16 @@ from torch import nn
 
 from al_utils.models import build_model, draw_masks
 from al_utils.randomness import generator
-from al_utils.training import Diverged, batches, evaluate, fit
+from al_utils.training import Diverged, batch_sizes, batches, evaluate, fit
+
+
+def test_no_batch_is_smaller_than_the_network_needs():
+    for n, batch_size, last_batch in itertools.product(range(2, 40), range(2, 12), ("keep", "balance")):
+        plain, sizes = (batch_sizes(n, batch_size, last_batch, smallest) for smallest in (1, 2))
+        assert sum(sizes) == n and min(sizes) >= 2
+        assert sizes == plain or min(plain) == 1 and max(sizes) - min(sizes) <= 1 and len(sizes) <= len(plain)
+    assert batch_sizes(25, 24, "keep", 2) == [13, 12] and batch_sizes(3, 2, "balance", 2) == [3]
+    assert batch_sizes(25, 24, "drop", 2) == [24]
 
 
 @pytest.mark.parametrize(

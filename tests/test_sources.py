@@ -1,0 +1,129 @@
+"""The hash of what somebody registers: another source, another hash; the same source, the same, in any process."""
+
+import functools
+import linecache
+
+import pytest
+from conftest import tiny
+
+from al_utils import acquisition, checks, models, run_experiment, sources
+from al_utils.ledger import LedgerError, read_ledger, read_ledgers
+from al_utils.results import replay
+
+CELLS = iter(range(1_000))
+
+
+def cell(source, **names):
+    """What the cell of a notebook leaves behind."""
+    name = f"<cell {next(CELLS)}>"
+    linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
+    exec(compile(source, name, "exec"), scope := {"__name__": "__main__"} | names)
+    return scope
+
+
+def function(source, **names):
+    return cell(source, **names)["f"]
+
+
+def test_another_source_is_another_hash():
+    one = function("def f(x):\n    return x + 1\n")
+    assert sources.digest(one) == sources.digest(function("def f(x):\n    return x + 1\n"))
+    assert sources.digest(one) != sources.digest(function("def f(x):\n    return x + 2\n"))
+    assert sources.digest(one) != sources.digest(function("def f(x):\n    return -(x + 1)\n"))
+
+
+def test_without_a_source_the_code_counts():
+    def typed_in(text):
+        exec(text, scope := {})
+        return scope["f"]
+
+    assert sources.digest(typed_in("def f(x): return x + 1")) == sources.digest(typed_in("def f(x): return x + 1"))
+    assert sources.digest(typed_in("def f(x): return x + 1")) != sources.digest(typed_in("def f(x): return x + 2"))
+    assert sources.digest(typed_in("f = lambda x: [x + 1 for x in x]")) != sources.digest(
+        typed_in("f = lambda x: [x + 2 for x in x]")
+    )
+
+
+def test_what_it_closes_over_counts():
+    def make(temperature):
+        def f(x):
+            return x / temperature
+
+        return f
+
+    assert sources.digest(make(2.0)) == sources.digest(make(2.0)) != sources.digest(make(3.0))
+    f = make(2.0)
+    assert sources.digest(functools.partial(f, 1)) != sources.digest(functools.partial(f, 2))
+
+
+CLASS = """
+class f:
+    width = {}
+    def __init__(self):
+        self.n = {}
+    @staticmethod
+    def s():
+        {}
+"""
+
+
+def test_classes_and_objects():
+    one = function(CLASS.format(3, 4, "pass"))
+    assert sources.digest(one) == sources.digest(function(CLASS.format(3, 4, "pass")))
+    for changed in ((5, 4, "pass"), (3, 5, "pass"), (3, 4, "return 1")):
+        assert sources.digest(one) != sources.digest(function(CLASS.format(*changed)))
+    assert sources.digest(one()) != sources.digest(function(CLASS.format(3, 9, "pass"))())
+    below = "class g:\n    def m(self):\n        return {}\nclass f(g):\n    pass\n"
+    assert sources.digest(function(below.format(1))) != sources.digest(function(below.format(2)))
+
+
+def test_what_came_with_the_project_has_no_hash():
+    assert sources.is_ours(acquisition.bald) and sources.is_ours(models.LeNet)
+    assert not sources.is_ours(function("def f(): pass")) and not sources.is_ours(torch_module())
+    assert checks.registered_sources(tiny(strategy="bald")) == {}
+
+
+def torch_module():
+    from torch import nn
+
+    return nn.Flatten
+
+
+OWN = """
+def mine(log_probs_K_N_C):
+    return {}log_probs_K_N_C.double().exp().mean(0).amax(-1)
+"""
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    monkeypatch.setattr(acquisition, "_registry", dict(acquisition._registry))
+    return acquisition._registry
+
+
+def test_a_changed_function_neither_goes_on_nor_shows_what_another_one_did(tmp_path, registry):
+    config, path = tiny(strategy="mine", n_rounds=1), tmp_path / "run.jsonl"
+    acquisition.register(cell(OWN.format(""))["mine"])
+    kept = list(run_experiment(config, path))
+    acquisition.register(cell(OWN.format(""))["mine"])  # the cell runs again
+    assert list(run_experiment(config, path)) == kept
+    acquisition.register(cell(OWN.format("-"))["mine"])
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match="made with another strategy='mine': its source"):
+        list(run_experiment(config, path))
+    [run] = replay.read_runs(tmp_path)
+    with pytest.raises(LedgerError, match="made with another strategy='mine'"):
+        replay.recompute(run, 0)
+    assert path.read_bytes() == before and len(read_ledger(path)[0]["registered"]["strategy"]) == 16
+
+
+def test_a_ledger_of_a_strategy_that_is_not_registered_is_read_and_looked_at(tmp_path, registry):
+    config = tiny(strategy="mine", n_rounds=1)
+    acquisition.register(cell(OWN.format(""))["mine"])
+    list(run_experiment(config, tmp_path / "run.jsonl"))
+    del registry["mine"]
+    assert read_ledgers(tmp_path).strategy.tolist() == ["mine", "mine"]
+    [run] = replay.read_runs(tmp_path)
+    assert len(run.problem.split.pool) == 3_960
+    with pytest.raises(ValueError, match="strategy='mine' is not known"):
+        replay.recompute(run, 0)
