@@ -161,7 +161,7 @@ def test_a_full_disk_stops_the_sweep_which_goes_on_when_there_is_space(tmp_path,
         else:
             experiment(tmp_path, end=f"{fill}\nprint('x' * 20_000)")
         status, said = run(tmp_path, file)
-        assert status == 1 and "is full: free some space; the same command goes on from here." in said, said
+        assert status == 1 and "is full: free some space.\n" in said and "the same command goes on from here." in said, said
         assert "Traceback" not in said and not (results / "little" / f"{NAME}0.ipynb").exists()
         assert len(read_ledger(results / "little" / f"{NAME}0.jsonl")[1]) == (1 if where == "ledger" else 3)
         ballast.unlink()
