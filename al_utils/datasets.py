@@ -69,7 +69,7 @@ def load_dataset(name: str) -> Dataset:
     if not (cached / "meta.json").exists():
         _decode_into(cached, name)
     try:
-        meta = json.loads((cached / "meta.json").read_text())
+        meta = json.loads((cached / "meta.json").read_text(encoding="utf-8"))
         # mode "c": pages are shared between processes, and a write would stay private. Pickled objects are refused.
         arrays = {part: torch.from_numpy(np.load(cached / f"{part}.npy", mmap_mode="c")) for part in ARRAYS}
     except (OSError, ValueError) as error:
@@ -114,7 +114,7 @@ def _decode_into(cached: Path, name: str) -> None:
     try:
         for part, array in zip(ARRAYS, arrays):
             np.save(aside / f"{part}.npy", array)
-        (aside / "meta.json").write_text(json.dumps(meta))
+        (aside / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         aside.chmod(0o755)
         try:
             aside.rename(cached)

@@ -98,16 +98,17 @@ def run(folder: Path, *arguments) -> tuple[int, str]:
             signal.signal(number, handler)
 
 
-def start(folder: Path, *arguments) -> subprocess.Popen:
-    """The same as a process of its own."""
+def start(folder: Path, *arguments, closed: bool | None = None) -> subprocess.Popen:
+    """The same as a process of its own; `closed` tells whether its output is, and has its errors apart."""
     code = (
         "import functools, sys; from al_utils.sweep import __main__ as line; "
         f"line.run_sweep = functools.partial(line.run_sweep, **{notebooks(folder)}); sys.exit(line.main())"
     )
     command = [sys.executable, "-c", code, *map(str, arguments), "--reports", str(folder / "reports")]
-    return subprocess.Popen(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )  # fmt: skip
+    if closed:
+        command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    errors = subprocess.STDOUT if closed is None else subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
 
 
 def finish(process, timeout=120) -> tuple[int, str]:

@@ -32,8 +32,9 @@ from al_utils.datasets import load_dataset
 from al_utils.experiment import header, prepare, run_experiment
 from al_utils.ledger import Ledger, LedgerError, read_ledger
 from al_utils.results.studies import read_runs
+from al_utils.sweep import __main__ as command_line
 from al_utils.sweep import jobs, signals, whole
-from al_utils.sweep.cluster import SweepError
+from al_utils.sweep.cluster import SweepError, connect, execute
 from al_utils.sweep.grid import load_sweep
 from al_utils.sweep.jobs import ROOT
 from al_utils.training import Diverged
@@ -161,7 +162,7 @@ def test_a_full_disk_stops_the_sweep_which_goes_on_when_there_is_space(tmp_path,
         else:
             experiment(tmp_path, end=f"{fill}\nprint('x' * 20_000)")
         status, said = run(tmp_path, file)
-        assert status == 1 and "is full: free some space; the same command goes on from here." in said, said
+        assert status == 1 and "is full: free some space.\n" in said and "the same command goes on from here." in said, said
         assert "Traceback" not in said and not (results / "little" / f"{NAME}0.ipynb").exists()
         assert len(read_ledger(results / "little" / f"{NAME}0.jsonl")[1]) == (1 if where == "ledger" else 3)
         ballast.unlink()
@@ -268,3 +269,85 @@ def _disturb(folder: Path, address: str, scheduler: subprocess.Popen) -> None:
     assert status == 1 and "the Dask scheduler was lost" in said and "Traceback" not in said
     wait_until(lambda: gone(kernels), seconds=30)
     held.unlink()
+
+
+# Who starts it, and what it starts
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_sweep_whose_output_nobody_reads_ends_tidily(tmp_path, closed):
+    """`>&-`: it does its work and says nothing. `| head -1`: it ends soon after, without a traceback, and leaves nothing."""
+    experiment(tmp_path)
+    file, results = write_sweep(tmp_path, seed=[0]), tmp_path / "reports" / "little"
+    held = hold(results)
+    process = start(tmp_path, file, "--workers", 1, closed=closed)
+    wait_until(lambda: len(pids(results)) == 1)
+    if closed:
+        held.unlink()
+    else:
+        process.stdout.readline()
+        process.stdout.close()
+        held.unlink()
+    said = process.stderr.read()
+    assert process.wait(timeout=60) == (0 if closed else 141) and said == ""
+    assert gone(pids(results)) and not list(results.glob("*.partial.ipynb"))
+    if closed:
+        assert (results / "report.html").exists()
+
+
+def test_after_force_the_same_command_would_delete_again_so_another_is_said(tmp_path, monkeypatch, capsys):
+    file = write_sweep(tmp_path)
+
+    def stopped(**_):
+        raise signals.Stopped(signal.SIGINT)
+
+    monkeypatch.setattr(command_line, "run_sweep", stopped)
+    for force, says in ((["--force"], "the same command without --force goes on"), ([], "the same command goes on")):
+        assert command_line.main([str(file), "--reports", str(tmp_path), *force]) == 130
+        assert capsys.readouterr().out == f"Stopped. 0 of 2 runs are finished; {says} from here.\n"
+
+
+def test_workers_that_cannot_start_are_told_in_one_sentence(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("al_utils.sweep.cluster._QUIET_WORKER", "import os; os._exit(1)")
+    with pytest.raises(
+        SweepError, match="the 1 worker processes could not be started .*Start the same command again"
+    ) as refused:
+        with connect(1, None):
+            pass
+    said = capfd.readouterr()
+    assert "\n" not in str(refused.value) and "Traceback" not in said.err + said.out
+
+
+def test_a_worker_gets_its_next_run_when_it_is_free_and_the_longest_run_first(tmp_path, monkeypatch):
+    """On two workers, of which one is busy for long, the other does all the rest."""
+    base = tiny().to_dict() | {"split_seed": -1, "seed": 0, "device": "cpu"}
+    del base["epochs"]
+    runs = load_sweep(write_sweep(tmp_path, base=base, epochs=[1, 2, 3, 9])).runs
+    submitted, futures = [], []
+
+    class Future:
+        status = "finished"
+
+        def __init__(self, name):
+            self.left = 5 if "epochs-9" in name else 1
+            submitted.append(name)
+            futures.append(self)
+
+        def done(self):
+            self.left -= 1
+            return self.left <= 0
+
+        def result(self):
+            return ""
+
+    class Client:
+        def nthreads(self):
+            return {"one": 1, "other": 1}
+
+        def submit(self, task, job, key, pure):
+            assert sum(future.left > 0 for future in futures) < 2
+            return Future(job["output"])
+
+    monkeypatch.setattr("al_utils.sweep.cluster.time.sleep", lambda _: None)
+    assert execute(Client(), tmp_path, runs, runs, (), 9.0, "x.ipynb") == {}
+    assert [name[-1] for name in submitted] == ["9", "3", "2", "1"]

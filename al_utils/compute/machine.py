@@ -7,7 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -102,7 +102,7 @@ def environment(device: str) -> dict[str, str | int]:
     commit, checkout = provenance()
     found: dict[str, str | int] = {
         "python": platform.python_version(),
-        **{package: version(package) for package in packages},
+        **{package: _version(package) for package in packages},
         "commit": commit,
         "checkout": checkout,
         "processor": _processor(),
@@ -116,6 +116,13 @@ def environment(device: str) -> dict[str, str | int]:
             "cudnn": torch.backends.cudnn.version() or "none",
         }
     return found
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # ledgers alone need few of them
+        return "none"
 
 
 @functools.cache  # the code that runs is that which was imported
@@ -142,7 +149,7 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 def _processor() -> str:
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
