@@ -73,9 +73,14 @@ def ranks(study: pd.DataFrame) -> Ranks | None:
         return None
     couples = list(itertools.combinations(by_seed, 2))
     corrected = holm([_wilcoxon(by_seed[a], by_seed[b]) for a, b in couples])
-    friedman = float(stats.friedmanchisquare(*by_seed.to_numpy().T).pvalue) if n_strategies > 2 else corrected[0]
+    friedman = _friedman(by_seed) if n_strategies > 2 else corrected[0]
     mean = by_seed.rank(axis=1, ascending=False).mean()
     return Ranks(mean.to_dict(), n_seeds, friedman, dict(zip(couples, corrected)))
+
+
+def _friedman(by_seed: pd.DataFrame) -> float:
+    tied = (by_seed.nunique(axis=1) == 1).all()  # nothing to rank
+    return 1.0 if tied else float(stats.friedmanchisquare(*by_seed.to_numpy().T).pvalue)
 
 
 def _wilcoxon(first: pd.Series, second: pd.Series) -> float:
