@@ -27,13 +27,15 @@ CURVES = {  # colour, dashes, marker
 
 @styled
 def dips(rounds: pd.DataFrame, batch_size: int) -> Figure:
-    """Accuracy against the number of labels for each treatment of the short batch; below it, that batch's size."""
+    """Accuracy of each run against its labels, for each treatment of the short batch; below it, that batch's size."""
     figure = Figure(figsize=(7.6, 4.2))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     for how, (colour, marker) in LAST_BATCH.items():
-        runs = rounds[rounds.last_batch == how].sort_values("n_labels")
-        style = dict(color=colour, marker=marker, label=f"last batch: {how}")
-        above.plot(runs.n_labels, points(runs), lw=1 if how == "keep" else 0, **style)
+        runs = rounds[rounds.last_batch == how]
+        above.plot(runs.n_labels, points(runs), marker, color=colour, alpha=0.7, label=f"last batch: {how}")
+        if how == "keep":
+            mean = points(runs).groupby(runs.n_labels).mean()
+            above.plot(mean.index, mean, color=colour, lw=1)
     n = np.arange(rounds.n_labels.min(), rounds.n_labels.max() + 1)
     below.plot(n, [last_batch(k, batch_size) for k in n], color="#cccccc", lw=0.8)
     kept = sorted(rounds.n_labels.unique())
