@@ -14,12 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..config import ExperimentConfig
 from ..results.paper import DATASETS, MODELS, NOISES, table_2
 from ..results.power import seeds_needed, wrong_order
-from ..sweep.local import run_many
 
-NOT_DECIDED = "not decided by this evidence"
+NOT_DECIDED = "not decided"
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,6 @@ def verdicts_html(rows: Sequence[tuple[str, Verdict]]) -> str:
     return f'<table style="max-width: 62em"><tr>{head}</tr>{"".join(lines)}</table>'
 
 
-def runs(folder: Path, grid: Mapping, also: tuple[str, ...] = (), workers: int = 0, **options) -> pd.DataFrame:
-    """All rounds of the runs that combine the values in `grid` under `options`; finished ones are only read from `folder`."""
-    points = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
-    configs = [ExperimentConfig(**({"device": "cpu"} | options | point)) for point in points]
-    return run_many(configs, folder, also, workers)
-
-
 def points(rounds: pd.DataFrame) -> pd.Series:
     """Test accuracy in points."""
     return 100 * rounds.test_accuracy.astype(float)
@@ -91,13 +82,14 @@ def falls(rounds: pd.DataFrame, sizes: Sequence[int], step: int = 10) -> pd.Data
     Neighbours have `step` labels more and less, the same seed, and keep their last batch. Columns: n_labels, seed,
     last_batch, fall.
     """
-    accuracy = points(rounds).groupby([rounds.n_labels, rounds.seed, rounds.last_batch]).mean()
+    keys = zip(rounds.n_labels.astype(int), rounds.seed.astype(int), rounds.last_batch)
+    accuracy = dict(zip(keys, points(rounds)))
     rows = []
     for (n, seed, how), value in accuracy.items():
-        beside = [(n - step, seed, "keep"), (n + step, seed, "keep")]
-        if n in sizes and all(key in accuracy.index for key in beside):
-            rows.append((n, seed, how, float(accuracy[beside].mean() - value)))
-    return pd.DataFrame(rows, columns=["n_labels", "seed", "last_batch", "fall"])
+        before, behind = (accuracy.get((m, seed, "keep"), math.nan) for m in (n - step, n + step))
+        if n in sizes:
+            rows.append((n, seed, how, (before + behind) / 2 - value))
+    return pd.DataFrame(rows, columns=["n_labels", "seed", "last_batch", "fall"]).dropna()
 
 
 def overlap(first: Sequence[int], second: Sequence[int]) -> int:
@@ -110,9 +102,14 @@ def mean_accuracy(rounds: pd.DataFrame) -> pd.Series:
     return points(rounds).groupby(rounds.seed).mean()
 
 
+def noisy_queries(rounds: pd.DataFrame) -> list[bool]:
+    """Of each image queried in these runs, whether it carries noise."""
+    return [noisy for queried in rounds.noisy for noisy in queried]
+
+
 def noisy_share(rounds: pd.DataFrame) -> pd.Series:
     """Noisy images among all queries of each seed's run, in percent."""
-    return rounds.groupby("seed").noisy.agg(lambda each: 100 * np.mean([noisy for queried in each for noisy in queried]))
+    return pd.Series({seed: 100 * np.mean(noisy_queries(part)) for seed, part in rounds.groupby("seed")})
 
 
 def crossed(rounds: pd.DataFrame) -> np.ndarray:

@@ -85,9 +85,11 @@ def theirs(name: str, work: Work, python: str | Path = sys.executable) -> dict[s
     dataset = problem.dataset
     words = {name: getattr(work, name) for name in ("model", "strategy", "epochs", "mc_samples", "batch_size")}
     with tempfile.TemporaryDirectory() as folder:
-        arrays = dict(pixels=dataset.train_images, labels=dataset.train_labels, initial=problem.split.initial, pool=pool)
         file = Path(folder) / "work.npz"
-        np.savez(file, mean=dataset.mean, std=dataset.std, **{key: tensor.numpy() for key, tensor in arrays.items()})
+        np.savez(
+            file, mean=dataset.mean, std=dataset.std, pixels=dataset.train_images.numpy(), labels=dataset.train_labels.numpy(),
+            initial=problem.split.initial.numpy(), pool=pool.numpy(),
+        )  # fmt: skip
         done = subprocess.run([python, SCRIPT, name, file, json.dumps(words)], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{NAMES[name]} failed: {done.stderr.strip()[-500:]}")
