@@ -102,16 +102,6 @@ def mean_accuracy(rounds: pd.DataFrame) -> pd.Series:
     return points(rounds).groupby(rounds.seed).mean()
 
 
-def noisy_queries(rounds: pd.DataFrame) -> list[bool]:
-    """Of each image queried in these runs, whether it carries noise."""
-    return [noisy for queried in rounds.noisy for noisy in queried]
-
-
-def noisy_share(rounds: pd.DataFrame) -> pd.Series:
-    """Noisy images among all queries of each seed's run, in percent."""
-    return pd.Series({seed: 100 * np.mean(noisy_queries(part)) for seed, part in rounds.groupby("seed")})
-
-
 def crossed(rounds: pd.DataFrame) -> np.ndarray:
     """Accuracy in points of runs that cross each split with each seed once: a row per split, a column per seed."""
     return rounds.assign(points=points(rounds)).pivot(index="split_seed", columns="seed", values="points").to_numpy()

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..models import build_model
 from ..randomness import generator
-from ..results.figures import styled
+from ..results.looks import styled
 
 COLOUR, EDGE = "#8da0b8", "#33475b"
 Shape = tuple[int, ...]  # [C, H, W] of feature maps, [D] of a vector

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..results.curves import crossing, isotonic, wide
-from ..results.figures import strategy_style, styled
+from ..results.figures import mean_curve
+from ..results.looks import strategy_style, styled
 from ..results.tables import text_table
 from ..words import label
 
@@ -78,7 +79,7 @@ def needed_figure(rounds: pd.DataFrame) -> Figure:
     for axes, (i, error) in zip(figure.subplots(1, 2, sharey=True), enumerate(ERRORS)):
         needed = images_needed(rounds, error)
         for y, strategy in enumerate(strategies):
-            colour = strategy_style(strategy)[0]
+            colour = strategy_style(strategy).colour
             mean, fit = needed[strategy]
             axes.plot([mean, fit], [y, y], color=colour, lw=1.5)
             axes.plot(mean, y, "o", color=colour, label="ours, mean curve" if y == 0 else None)
@@ -95,16 +96,13 @@ def needed_figure(rounds: pd.DataFrame) -> Figure:
 
 @styled
 def error_curves(panels: Mapping[str, pd.DataFrame]) -> Figure:
-    """Test error (logarithmic) against labels, a panel for each frame of rounds: mean over seeds, every run thin behind."""
+    """Test error (logarithmic) against labels, a panel for each frame of rounds: mean over seeds with the
+    band of its standard error, every run thin behind."""
     figure = Figure(figsize=(max(6.4, 3.4 * len(panels)), 3.1))
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (title, rounds) in zip(all_axes, panels.items()):
         for strategy in ordered(rounds.strategy):
-            colour, dashes, marker = strategy_style(strategy)
-            error = 100 - wide(rounds[rounds.strategy == strategy])
-            axes.plot(error.index, error, color=colour, lw=0.6, alpha=0.4)
-            axes.plot(error.index, error.mean(axis=1), color=colour, ls=dashes, marker=marker,
-                      markevery=max(1, len(error) // 8), label=f"{label(strategy)} (n={error.shape[1]})")  # fmt: skip
+            mean_curve(axes, 100 - wide(rounds[rounds.strategy == strategy]), strategy_style(strategy), label(strategy))
         for level in ERRORS:
             axes.axhline(100 * level, color="#888888", lw=0.8, zorder=0)
         axes.set(xlabel="labels", yscale="log", yticks=[2, 5, 10, 20, 50], yticklabels=["2", "5", "10", "20", "50"])

@@ -25,7 +25,7 @@ from ..config import ROOT, ExperimentConfig
 from ..models import build_model, draw_masks
 from ..noise import Images
 from ..randomness import generator
-from ..results.figures import styled
+from ..results.looks import styled
 from ..training import fit, predictions
 from ..words import and_list, label
 
