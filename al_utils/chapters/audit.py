@@ -1,16 +1,63 @@
-"""What the audit computes; `audit_plots` draws it, and `notebooks/06_audit.ipynb` asks the questions and runs the experiments.
+"""What the audit computes; `audit_figures` draws it, and `notebooks/audit/` asks the questions and runs the experiments.
 
 Rounds are rows of `ledger.read_ledgers`, accuracies are in points of percent.
 """
 
+import html
+import itertools
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
 
 from ..results.paper import DATASETS, MODELS, NOISES, table_2
+from ..results.power import seeds_needed, wrong_order
+
+NOT_DECIDED = "not decided"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim of the paper, what the audit finds, and whether the claim holds, in a word or two."""
+
+    claim: str
+    finding: str
+    word: str
+
+
+def verdict(claim: str, finding: str, holds: bool | None, conclusion: str = "") -> Verdict:
+    """`holds` is None where the evidence does not decide; `conclusion` is added where the claim does not hold."""
+    if holds is None:
+        return Verdict(claim, finding, NOT_DECIDED)
+    return Verdict(claim, finding, "holds") if holds else Verdict(claim, f"{finding} {conclusion}".strip(), "does not hold")
+
+
+def keep(verdicts: Sequence[Verdict], folder: Path) -> None:
+    """Leave a notebook's verdicts beside its ledgers, for the last notebook."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "verdicts.json").write_text(json.dumps([asdict(v) for v in verdicts], indent=1, ensure_ascii=False) + "\n")
+
+
+def kept(folder: Path) -> list[Verdict]:
+    """The verdicts that a notebook left in `folder`; none if it has not run."""
+    path = folder / "verdicts.json"
+    return [Verdict(**each) for each in json.loads(path.read_text())] if path.exists() else []
+
+
+def verdicts_html(rows: Sequence[tuple[str, Verdict]]) -> str:
+    """A table of verdicts, each with the notebook that shows it, whose long sentences break; all text is escaped."""
+    style = 'style="text-align: left; vertical-align: top"'
+    head = "".join(f"<th {style}>{name}</th>" for name in ("claim", "what we find", "verdict", "shown in"))
+    lines = []
+    for shown_in, each in rows:
+        cells = [html.escape(text) for text in (each.claim, each.finding, each.word, shown_in)]
+        cells[2] = f"<b>{cells[2]}</b>"
+        lines.append("<tr>" + "".join(f"<td {style}>{cell}</td>" for cell in cells) + "</tr>")
+    return f'<table style="max-width: 62em"><tr>{head}</tr>{"".join(lines)}</table>'
 
 
 def points(rounds: pd.DataFrame) -> pd.Series:
@@ -29,6 +76,22 @@ def predicted_dips(n_initial: int, n_query: int, n_rounds: int, batch_size: int,
     return [n for n in sizes if last_batch(n, batch_size) <= most]
 
 
+def falls(rounds: pd.DataFrame, sizes: Sequence[int], step: int = 10) -> pd.DataFrame:
+    """How far each run with one of `sizes` labels lies below the mean of its neighbours, in points.
+
+    Neighbours have `step` labels more and less, the same seed, and keep their last batch. Columns: n_labels, seed,
+    last_batch, fall.
+    """
+    keys = zip(rounds.n_labels.astype(int), rounds.seed.astype(int), rounds.last_batch)
+    accuracy = dict(zip(keys, points(rounds)))
+    rows = []
+    for (n, seed, how), value in accuracy.items():
+        before, behind = (accuracy.get((m, seed, "keep"), math.nan) for m in (n - step, n + step))
+        if n in sizes:
+            rows.append((n, seed, how, (before + behind) / 2 - value))
+    return pd.DataFrame(rows, columns=["n_labels", "seed", "last_batch", "fall"]).dropna()
+
+
 def overlap(first: Sequence[int], second: Sequence[int]) -> int:
     """How many images two queries share."""
     return len(set(first) & set(second))
@@ -39,26 +102,18 @@ def mean_accuracy(rounds: pd.DataFrame) -> pd.Series:
     return points(rounds).groupby(rounds.seed).mean()
 
 
-def noisy_share(rounds: pd.DataFrame) -> pd.Series:
-    """Noisy images among all queries of each seed's run, in percent."""
-    return rounds.groupby("seed").noisy.agg(lambda each: 100 * np.mean([noisy for queried in each for noisy in queried]))
-
-
-def variance_parts(rounds: pd.DataFrame) -> dict[str, float]:
-    """Variance of the accuracy (points²) by the split, by the seed of everything else, and by their interaction.
-
-    `rounds` cross each split with each seed once. Two-way random-effects analysis of variance; with one run a cell the
-    interaction holds what is left. A component is not below 0.
-    """
-    return _components(_crossed(rounds))
-
-
-def _crossed(rounds):
-    """Accuracy in points, a row per split and a column per seed."""
+def crossed(rounds: pd.DataFrame) -> np.ndarray:
+    """Accuracy in points of runs that cross each split with each seed once: a row per split, a column per seed."""
     return rounds.assign(points=points(rounds)).pivot(index="split_seed", columns="seed", values="points").to_numpy()
 
 
-def _components(y):
+def variance_parts(table_A_B: np.ndarray) -> dict[str, float]:
+    """Variance (points²) by the split (rows), by the seed of everything else (columns), and by their interaction.
+
+    Two-way random-effects analysis of variance; with one run a cell the interaction holds what is left. A component is
+    not below 0.
+    """
+    y = table_A_B
     a, b = y.shape
     rows, columns, mean = y.mean(1), y.mean(0), y.mean()
     rest = ((y - rows[:, None] - columns + mean) ** 2).sum() / ((a - 1) * (b - 1))
@@ -67,51 +122,19 @@ def _components(y):
     return {"split and initial labels": by_split, "initialisation and batches": by_seed, "interaction and rest": rest}
 
 
-def share_interval(rounds: pd.DataFrame, part: str, repeats: int = 1_000) -> tuple[float, float]:
-    """95% bootstrap interval of a part's share of the variance: splits and seeds are drawn again, with replacement."""
-    rng = np.random.default_rng(0)
-    y, shares = _crossed(rounds), []
-    for _ in range(repeats):
-        rows, columns = (rng.integers(0, n, n) for n in y.shape)
-        if len(set(rows)) < 2 or len(set(columns)) < 2:
-            continue
-        parts = _components(y[np.ix_(rows, columns)])
-        if (total := sum(parts.values())) > 0:
-            shares.append(parts[part] / total)
-    return tuple(np.quantile(shares, [0.025, 0.975]))
+def comparisons(deviations: Mapping[str, float], seeds: int = 3) -> pd.DataFrame:
+    """Every pair of strategies in the paper's Table 2: probability of a wrong order, seeds needed, settled by `seeds`.
 
-
-def wrong_order(difference: float, deviation: float, seeds: int = 3) -> float:
-    """Probability that the means of `seeds` runs order two strategies against their true difference.
-
-    `deviation`: standard deviation of one run's difference, of the unit of `difference`; normal errors.
+    `deviations` are those of one run of each network, in points; runs are independent.
     """
-    return float(stats.norm.cdf(-abs(difference) * math.sqrt(seeds) / deviation))
-
-
-def seeds_needed(difference: float, deviation: float, power: float = 0.8) -> float:
-    """Fewest seeds with which a two-sided paired t test at 5% finds the difference with this power; inf above 10,000."""
-
-    def found(n):
-        critical = stats.t.ppf(0.975, n - 1)
-        return stats.nct.sf(critical, n - 1, abs(difference) * math.sqrt(n) / deviation) - power
-
-    if difference == 0 or found(10_000) < 0:
-        return math.inf
-    return 2 if found(2) >= 0 else math.ceil(optimize.brentq(found, 2, 10_000))
-
-
-def comparisons(deviations: dict[str, float]) -> pd.DataFrame:
-    """Every pair of strategies in the paper's Table 2, with the deviation of its network: wrong order, seeds needed."""
     rows = []
-    for noise in NOISES:
-        for model in MODELS:
-            for dataset in DATASETS:
-                for a, b in (("bald", "random"), ("max_entropy", "random"), ("bald", "max_entropy")):
-                    difference = table_2(dataset, model, a, noise) - table_2(dataset, model, b, noise)
-                    s = deviations[model]
-                    rows.append(
-                        (noise, model, dataset, a, b, difference, wrong_order(difference, s), seeds_needed(difference, s))
-                    )
-    columns = ["noise", "model", "dataset", "a", "b", "difference", "wrong_order", "seeds"]
+    for noise, model, dataset in itertools.product(NOISES, MODELS, DATASETS):
+        for a, b in (("bald", "random"), ("max_entropy", "random"), ("bald", "max_entropy")):
+            first, second = table_2(dataset, model, a, noise), table_2(dataset, model, b, noise)
+            assert first is not None and second is not None
+            difference = first - second
+            wrong = wrong_order(difference, deviations[model], seeds, paired=False)
+            needed = seeds_needed(difference, deviations[model], paired=False) if deviations[model] < math.inf else math.inf
+            rows.append((noise, model, dataset, a, b, difference, wrong, needed, needed <= seeds))
+    columns = ["noise", "model", "dataset", "a", "b", "difference", "wrong_order", "seeds", "settled"]
     return pd.DataFrame(rows, columns=columns)

@@ -9,31 +9,35 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..results.figures import strategy_style, styled
+from ..results.curves import wide
+from ..results.figures import mean_curve
+from ..results.looks import Look, strategy_style, styled
 from ..results.paper import DATASETS, MODELS, NOISES
 from ..words import label
 from .audit import last_batch, points
 
 LAST_BATCH = {"keep": ("#d55e00", "o"), "drop": ("#0072b2", "s"), "balance": ("#009e73", "^")}
 BARS = ("#4d4d4d", "#8da0b8", "#d9c9a3")
-CURVES = {  # colour, dashes, marker
+CURVES: dict[str, Look] = {
     "random": strategy_style("random"),
     "max. entropy": strategy_style("max_entropy"),
     "BALD, MC dropout": strategy_style("bald"),
-    "BALD as released": ("#009e73", (0, (5, 1)), "v"),
-    "BALD, sign flipped": ("#6a3d9a", (0, (1, 1)), "P"),
+    "BALD as released": strategy_style("bald_as_released"),
+    "BALD, sign flipped": strategy_style("bald_flipped"),
 }
 
 
 @styled
 def dips(rounds: pd.DataFrame, batch_size: int) -> Figure:
-    """Accuracy against the number of labels for each treatment of the short batch; below it, that batch's size."""
+    """Accuracy of each run against its labels, for each treatment of the short batch; below it, that batch's size."""
     figure = Figure(figsize=(7.6, 4.2))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     for how, (colour, marker) in LAST_BATCH.items():
-        runs = rounds[rounds.last_batch == how].sort_values("n_labels")
-        style = dict(color=colour, marker=marker, label=f"last batch: {how}")
-        above.plot(runs.n_labels, points(runs), lw=1 if how == "keep" else 0, **style)
+        runs = rounds[rounds.last_batch == how]
+        above.plot(runs.n_labels, points(runs), marker, color=colour, alpha=0.7, label=f"last batch: {how}")
+        if how == "keep":
+            mean = points(runs).groupby(runs.n_labels).mean()
+            above.plot(mean.index, mean, color=colour, lw=1)
     n = np.arange(rounds.n_labels.min(), rounds.n_labels.max() + 1)
     below.plot(n, [last_batch(k, batch_size) for k in n], color="#cccccc", lw=0.8)
     kept = sorted(rounds.n_labels.unique())
@@ -87,13 +91,7 @@ def curves(runs: dict[str, pd.DataFrame]) -> Figure:
     figure = Figure(figsize=(8.0, 3.6))
     axes = figure.subplots()
     for name, rounds in runs.items():
-        colour, dashes, marker = CURVES[name]
-        wide = rounds.assign(points=points(rounds)).pivot(index="n_labels", columns="seed", values="points")
-        mean, error = wide.mean(axis=1), wide.sem(axis=1).fillna(0)
-        axes.plot(wide.index, wide, color=colour, lw=0.5, alpha=0.35)
-        axes.fill_between(wide.index, mean - error, mean + error, color=colour, alpha=0.16, lw=0)
-        axes.plot(wide.index, mean, color=colour, ls=dashes, marker=marker, markevery=max(1, len(wide) // 8),
-                  label=f"{name} (n={wide.shape[1]})")  # fmt: skip
+        mean_curve(axes, wide(rounds), CURVES[name], name)
     axes.set(xlabel="labels", ylabel="test accuracy (%)")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=3)
     return figure

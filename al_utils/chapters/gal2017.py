@@ -1,56 +1,90 @@
 """This implementation beside numbers that others measured: Gal, Islam and Ghahramani 2017, on MNIST."""
 
+import math
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..results.figures import strategy_style, styled
+from ..results.curves import crossing, isotonic, wide
+from ..results.figures import mean_curve
+from ..results.looks import strategy_style, styled
 from ..results.tables import text_table
 from ..words import label
 
 # Images needed for a test error of 10% and 5%: "Deep Bayesian Active Learning with Image Data", table 1.
-GAL = {"bald": (145, 335), "variation_ratios": (120, 295), "max_entropy": (165, 355), "random": (255, 835)}
-# A public rerun of theirs in PyTorch.
-RERUN = {"bald": (150, 296), "variation_ratios": (143, 283), "max_entropy": (163, 310), "random": (250, 517)}
+GAL = {"variation_ratios": (120, 295), "bald": (145, 335), "max_entropy": (165, 355), "random": (255, 835)}
 ERRORS = (0.10, 0.05)
+READ = ("mean curve", "isotonic fit")
 
 
-def images_needed(rounds: pd.DataFrame, error: float) -> pd.Series:
-    """Labels, the initial ones included, at the first round with at most this test error: by strategy and seed.
+def ordered(strategies) -> list[str]:
+    """Those of Gal et al. first, in the order of their need for images."""
+    return [s for s in GAL if s in set(strategies)] + sorted(set(strategies) - set(GAL))
 
-    NaN where a run does not reach it. `rounds` are rows of `ledger.read_ledgers`.
+
+def images_needed(rounds: pd.DataFrame, error: float) -> dict[str, tuple[float, float]]:
+    """Labels, the initial ones included, at which each strategy's mean over seeds, and its isotonic fit, has this test error.
+
+    The first round at which one seed's curve gets there is a lucky one, so the mean of those would be too low. Infinite where
+    the curve does not get there. `rounds` are rows of `ledger.read_ledgers`.
     """
-    reached = rounds.n_labels.where(rounds.test_accuracy >= 1 - error - 1e-6)  # a float32 mean of 0.9 is a little less
-    return reached.groupby([rounds.strategy, rounds.seed]).min()
+    needed = {}
+    for strategy in ordered(rounds.strategy):
+        mean = wide(rounds[rounds.strategy == strategy]).mean(axis=1)
+        target = 100 * (1 - error)
+        needed[strategy] = crossing(mean, target), crossing(isotonic(mean), target)
+    return needed
+
+
+def shown(n: float) -> str:
+    return f"{n:.0f}" if math.isfinite(n) else "not reached"
+
+
+def by_need(needed: Mapping[str, float]) -> str:
+    """`variation ratios (290), BALD (370)`: the fewest images first."""
+    return ", ".join(f"{label(name)} ({shown(n)})" for name, n in sorted(needed.items(), key=lambda item: item[1]))
 
 
 def table(rounds: pd.DataFrame) -> pd.DataFrame:
-    """Images needed by us (mean and each seed) and by the others, to read."""
+    """Images needed by us, read in two ways, and by Gal et al.; to read."""
     cells = {}
-    for strategy in [s for s in GAL if s in set(rounds.strategy)] + sorted(set(rounds.strategy) - set(GAL)):
-        for i, error in enumerate(ERRORS):
-            own, head = images_needed(rounds, error)[strategy], f"{error:.0%} error"
-            seeds = ", ".join("not reached" if pd.isna(n) else f"{n:.0f}" for n in own)
-            mean = "not reached" if own.isna().any() else f"{own.mean():.0f}"
-            cells[(label(strategy),), (head, "ours")] = f"{mean}\n({seeds})"
-            for source, published in (("Gal et al.", GAL), ("rerun", RERUN)):
-                cells[(label(strategy),), (head, source)] = str(published[strategy][i]) if strategy in published else "–"
+    for i, error in enumerate(ERRORS):
+        for strategy, ours in images_needed(rounds, error).items():
+            row, head = (label(strategy),), f"{error:.0%} error"
+            for way, n in zip(READ, ours):
+                cells[row, (head, way)] = shown(n)
+            cells[row, (head, "Gal et al.")] = str(GAL[strategy][i]) if strategy in GAL else "–"
     return text_table(cells, ["acquisition function"], ["", ""])
+
+
+def accuracies(variants: Mapping[str, pd.DataFrame], labels=(100, 200)) -> pd.DataFrame:
+    """Mean test accuracy in % at some numbers of labels, the range over seeds below it; a row per variant and strategy."""
+    cells = {}
+    for name, rounds in variants.items():
+        for strategy in ordered(rounds.strategy):
+            runs = wide(rounds[rounds.strategy == strategy])
+            for n in [n for n in labels if n in runs.index]:
+                each = runs.loc[n]
+                text = f"{each.mean():.1f}%\n{each.min():.1f} to {each.max():.1f} (n={each.count()})"
+                cells[(label(strategy), name), f"{n} labels"] = text
+    return text_table(cells, ["acquisition function", "recipe"], [""])
 
 
 @styled
 def needed_figure(rounds: pd.DataFrame) -> Figure:
-    """Images needed, a row per strategy: ours (a dot per seed, a bar at their mean) and the published ones."""
+    """Images needed, a row per strategy: ours, by the mean curve and by its isotonic fit, and those of Gal et al."""
     strategies = [s for s in GAL if s in set(rounds.strategy)]
-    figure = Figure(figsize=(7.6, 1.0 + 0.5 * len(strategies)))
+    figure = Figure(figsize=(7.6, 1.0 + 0.45 * len(strategies)))
     for axes, (i, error) in zip(figure.subplots(1, 2, sharey=True), enumerate(ERRORS)):
         needed = images_needed(rounds, error)
         for y, strategy in enumerate(strategies):
-            colour = strategy_style(strategy)[0]
-            own = needed[strategy].dropna()
-            axes.plot(own, [y] * len(own), "o", color=colour, alpha=0.6, label="ours, each seed" if y == 0 else None)
-            axes.plot([own.mean()] * 2, [y - 0.3, y + 0.3], color=colour, lw=2.5)
+            colour = strategy_style(strategy).colour
+            mean, fit = needed[strategy]
+            axes.plot([mean, fit], [y, y], color=colour, lw=1.5)
+            axes.plot(mean, y, "o", color=colour, label="ours, mean curve" if y == 0 else None)
+            axes.plot(fit, y, "|", color=colour, ms=12, mew=2.5, label="ours, isotonic fit" if y == 0 else None)
             axes.plot(GAL[strategy][i], y, "D", mfc="none", color="black", ms=7, label="Gal et al. 2017" if y == 0 else None)
-            axes.plot(RERUN[strategy][i], y, "x", color="black", ms=7, label="PyTorch rerun" if y == 0 else None)
         axes.set(xlabel="images needed", yticks=range(len(strategies)), yticklabels=[label(s) for s in strategies])
         axes.set_title(f"test error of {error:.0%}", loc="left")
         axes.set_ylim(len(strategies) - 0.5, -0.5)
@@ -61,17 +95,14 @@ def needed_figure(rounds: pd.DataFrame) -> Figure:
 
 
 @styled
-def error_curves(panels: dict[str, pd.DataFrame]) -> Figure:
-    """Test error (logarithmic) against labels, a panel for each frame of rounds: mean over seeds, every run thin behind."""
-    figure = Figure(figsize=(max(4.6, 3.4 * len(panels)), 3.1))
+def error_curves(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """Test error (logarithmic) against labels, a panel for each frame of rounds: mean over seeds with the
+    band of its standard error, every run thin behind."""
+    figure = Figure(figsize=(max(6.4, 3.4 * len(panels)), 3.1))
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (title, rounds) in zip(all_axes, panels.items()):
-        for strategy, runs in rounds.groupby("strategy"):
-            colour, dashes, marker = strategy_style(strategy)
-            error = 100 * (1 - runs.pivot(index="n_labels", columns="seed", values="test_accuracy"))
-            axes.plot(error.index, error, color=colour, lw=0.6, alpha=0.4)
-            axes.plot(error.index, error.mean(axis=1), color=colour, ls=dashes, marker=marker,
-                      markevery=max(1, len(error) // 8), label=f"{label(strategy)} (n={error.shape[1]})")  # fmt: skip
+        for strategy in ordered(rounds.strategy):
+            mean_curve(axes, 100 - wide(rounds[rounds.strategy == strategy]), strategy_style(strategy), label(strategy))
         for level in ERRORS:
             axes.axhline(100 * level, color="#888888", lw=0.8, zorder=0)
         axes.set(xlabel="labels", yscale="log", yticks=[2, 5, 10, 20, 50], yticklabels=["2", "5", "10", "20", "50"])

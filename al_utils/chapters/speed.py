@@ -25,9 +25,9 @@ from ..config import ROOT, ExperimentConfig
 from ..models import build_model, draw_masks
 from ..noise import Images
 from ..randomness import generator
-from ..results.figures import styled
+from ..results.looks import styled
 from ..training import fit, predictions
-from ..words import label
+from ..words import and_list, label
 
 NAMES = {"plain": "plain PyTorch loop", "baal": "baal 2.1.0", "ours": "this project"}
 COLOURS = {"plain": "#7f7f7f", "baal": "#0072b2", "ours": "#d55e00"}
@@ -46,6 +46,7 @@ class Work:
     n_pool: int  # at most: of what the labels leave
     dataset: str
     batch_size: int = 64
+    seed: int = 0
 
     @property
     def name(self) -> str:
@@ -56,14 +57,14 @@ class Work:
         config = ExperimentConfig(
             dataset=self.dataset, model=self.model, strategy=self.strategy, protocol="tuned", n_initial=self.n_labels,
             n_valid=300, n_rounds=1, epochs=self.epochs, batch_size=self.batch_size, last_batch="keep",
-            mc_samples=self.mc_samples, device="cpu",
+            mc_samples=self.mc_samples, seed=self.seed, device="cpu",
         )  # fmt: skip
         problem = experiment.prepare(config)
         return problem, experiment.unlabelled(problem, problem.split.initial)[: self.n_pool]
 
 
 def ours(work: Work) -> dict[str, float]:
-    """Seconds `fit` and `query` of this project, and the training loss."""
+    """Seconds `fit` and `query` of this project, and the training `loss`, the mean of the last epoch in nats."""
     problem, pool = work.prepare()
     others = torch.ones(len(problem.train), dtype=torch.bool)
     others[pool] = False
@@ -83,11 +84,13 @@ def theirs(name: str, work: Work, python: str | Path = sys.executable) -> dict[s
     """
     problem, pool = work.prepare()
     dataset = problem.dataset
-    words = {name: getattr(work, name) for name in ("model", "strategy", "epochs", "mc_samples", "batch_size")}
+    words = {name: getattr(work, name) for name in ("model", "strategy", "epochs", "mc_samples", "batch_size", "seed")}
     with tempfile.TemporaryDirectory() as folder:
-        arrays = dict(pixels=dataset.train_images, labels=dataset.train_labels, initial=problem.split.initial, pool=pool)
         file = Path(folder) / "work.npz"
-        np.savez(file, mean=dataset.mean, std=dataset.std, **{key: tensor.numpy() for key, tensor in arrays.items()})
+        np.savez(
+            file, mean=dataset.mean, std=dataset.std, pixels=dataset.train_images.numpy(), labels=dataset.train_labels.numpy(),
+            initial=problem.split.initial.numpy(), pool=pool.numpy(),
+        )  # fmt: skip
         done = subprocess.run([python, SCRIPT, name, file, json.dumps(words)], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{NAMES[name]} failed: {done.stderr.strip()[-500:]}")
@@ -144,6 +147,15 @@ def spread(seconds: Sequence[float]) -> str:
     if len(seconds) == 1:
         return f"{seconds[0]:.2f} s (once)"
     return f"{median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
+
+
+def compared_training(halves: dict[str, list[dict[str, float]]]) -> str:
+    """How long each program trained, and to what loss: its ranges over the repeats, of which each has another seed."""
+    parts = []
+    for name, repeats in halves.items():
+        seconds, losses = median(each["fit"] for each in repeats), [each["loss"] for each in repeats]
+        parts.append(f"{NAMES[name]} {seconds:.1f} s, loss {min(losses):.3f} to {max(losses):.3f} (n={len(repeats)})")
+    return and_list(parts)
 
 
 def fastest(function: Callable, repeats: int) -> float:
@@ -211,16 +223,16 @@ def bars(seconds: dict[str, dict[str, list[float]]]) -> Figure:
 def growth(curves: dict[str, tuple[Sequence[float], dict[str, Sequence[float]]]]) -> Figure:
     """Seconds against what grows, one panel each, both axes logarithmic; the dashed line is linear growth."""
     figure = Figure(figsize=(3.3 * len(curves), 3.0))
-    markers = "os^D"
+    looks = (("#d55e00", "o"), ("#009e73", "s"))
     for axes, (what, (x, lines)) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items()):
-        for (name, seconds), marker in zip(lines.items(), markers):
-            axes.plot(x, seconds, marker=marker, color=COLOURS["ours" if marker == "o" else "baal"], label=name)
+        for (name, seconds), (colour, marker) in zip(lines.items(), looks):
+            axes.plot(x, seconds, marker=marker, color=colour, label=name)
         most = max(seconds[-1] for seconds in lines.values())
         axes.plot(x, [most * value / x[-1] for value in x], "--", color="#bbbbbb", zorder=0, label="linear")
         axes.set(xlabel=what, xscale="log", yscale="log", ylabel="seconds")
-        for axis in (axes.xaxis, axes.yaxis):
+        for axis, wide in ((axes.xaxis, 12), (axes.yaxis, 30)):  # numbers side by side need more room than one above the other
             low, high = axis.get_view_interval()
-            axis.set_major_locator(LogLocator(subs=(1,) if high > 30 * low else (1, 2, 5)))
+            axis.set_major_locator(LogLocator(subs=(1,) if high > wide * low else (1, 2, 5)))
             axis.set_major_formatter("{x:,g}")
             axis.set_minor_formatter(NullFormatter())
         axes.legend()

@@ -5,6 +5,7 @@ notebooks, which copes with clusters and time limits as well, is in `whole`.
 """
 
 import contextlib
+import itertools
 import math
 import multiprocessing.connection
 import os
@@ -12,7 +13,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,13 @@ def run_many(configs: Iterable[ExperimentConfig], folder: str | Path, also: tupl
         header, rounds = read_ledger(path)
         rows += [tidy(path.stem, header["config"], r) for r in rounds] if header else []
     return pd.DataFrame(rows)
+
+
+def run_grid(folder: str | Path, grid: Mapping, also: tuple[str, ...] = (), workers: int = 0, **options):
+    """`run_many` of the runs that combine the values in `grid`, on the CPU, with `options` alike."""
+    points = [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
+    configs = [ExperimentConfig(**({"device": "cpu"} | options | point)) for point in points]
+    return run_many(configs, folder, also, workers)
 
 
 def _finished(path: Path, config: ExperimentConfig) -> bool:

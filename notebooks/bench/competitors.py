@@ -2,9 +2,10 @@
 
     python competitors.py plain|baal WORK.npz '{"model": "lenet", "strategy": "bald", ...}'
 
-prints one line of JSON with the seconds of each half. It stands alone, because baal has an environment of its own
-(`requirements-bench.txt`). WORK.npz is written by `al_utils.chapters.speed`; loading it is not timed. Both use PyTorch's
-default number of threads, and no worker processes: starting them for each pass over the data took longer than they saved.
+prints one line of JSON: the seconds of each half, and the mean training loss of the last epoch. It stands alone, because
+baal has an environment of its own (`requirements-bench.txt`). WORK.npz is written by `al_utils.chapters.speed`; loading
+it is not timed. Both use PyTorch's default number of threads, and no worker processes: starting them for each pass over
+the data took longer than they saved.
 """
 
 import copy
@@ -64,11 +65,13 @@ def plain(net, pictures, initial, pool, work):
     optimizer, loader = sgd(net), DataLoader(Subset(pictures, initial), work["batch_size"], shuffle=True)
     net.train()
     for _ in range(work["epochs"]):
+        epoch_loss = 0.0
         for images, labels in loader:
             optimizer.zero_grad()
             loss = F.cross_entropy(net(images), labels)
             loss.backward()
             optimizer.step()
+            epoch_loss += loss.detach() * len(labels)
     middle = time.perf_counter()
     net.eval()
     for layer in net.modules():
@@ -83,7 +86,7 @@ def plain(net, pictures, initial, pool, work):
     if work["strategy"] == "bald":
         scores_N = scores_N - entropy(probs_K_N_C).mean(0)
     queried = scores_N.topk(10).indices
-    return middle - start, time.perf_counter() - middle, float(loss.detach()), len(queried)
+    return middle - start, time.perf_counter() - middle, float(epoch_loss) / len(initial), len(queried)
 
 
 def entropy(probs):
@@ -123,7 +126,7 @@ def baal(net, pictures, initial, pool, work):
 if __name__ == "__main__":
     name, file, work = sys.argv[1], np.load(sys.argv[2]), json.loads(sys.argv[3])
     pictures = Pictures(file["pixels"], file["labels"], file["mean"], file["std"])
-    torch.manual_seed(0)
+    torch.manual_seed(work["seed"])
     net = {"lenet": lenet, "resnet18": resnet18}[work["model"]](*file["pixels"].shape[1:])
     F.cross_entropy(copy.deepcopy(net)(torch.stack([pictures[i][0] for i in range(8)])), torch.arange(8)).backward()  # warm
     fit, query, loss, n = {"plain": plain, "baal": baal}[name](net, pictures, file["initial"], file["pool"], work)
