@@ -1,21 +1,16 @@
-"""The oracle: who labels what the strategy queries. True labels, a careless annotator, or a person."""
+"""The oracle: who labels what the strategy queries. True labels, or a careless annotator; a person is in `person`."""
 
 import contextlib
 import json
 import operator
-import os
-import threading
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .ledger import LedgerError, Round
+from .ledger import Round
 from .options import shown
 from .randomness import generator
-
-SKIP, UNRECOGNISABLE = "skip", "unrecognisable"  # answers that give no label
 
 
 class Oracle(Protocol):
@@ -71,108 +66,6 @@ class NoisyOracle:
             )
         rows: Tensor = self.confusion_C_C[round.true_classes]
         return torch.multinomial(rows, 1, generator=generator(seed, "oracle", round.round)).flatten().tolist()
-
-
-class Stopped(RuntimeError):
-    """The person wants no more; what was answered is kept."""
-
-
-class Person:
-    """A person, who answers image by image through `give`, `undo` and `submit`; every answer is on disk at once.
-
-    `answer` waits, so the experiment belongs in a thread beside the one that calls the others. The answers file has
-    one JSON line per step (`round`, `image`, `answer`: a class, "skip", "unrecognisable" or null to take it back,
-    `seconds`), so that a session that ended anyhow goes on where it was.
-
-    Args:
-        changed: called after every step, and when a round begins.
-        enough: from a round's answers to whether it may be submitted; by default when no image is left.
-    """
-
-    description = {"kind": "person"}
-
-    def __init__(self, path: str | Path, changed=lambda: None, enough=None):
-        self.path, self._changed, self._enough = Path(path), changed, enough
-        self.round, self._submitted, self._stopped = None, False, False
-        self._wake = threading.Condition()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.touch()
-        os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)  # a torn last line goes
-        try:
-            self.steps = [json.loads(line) for line in self.path.read_bytes().splitlines()]
-        except ValueError as error:
-            raise LedgerError(f"{self.path} is corrupted ({error}): restore it from a backup, or delete it.") from None
-
-    def answer(self, round: Round, seed: int) -> list[int | None]:
-        """Wait until every image of the round is answered and submitted. Raises: Stopped."""
-        with self._wake:
-            self.round, self._submitted = round, False
-        self._changed()
-        with self._wake:
-            self._wake.wait_for(lambda: self._submitted or self._stopped)
-            self.round = None
-            if not self._submitted:
-                raise Stopped("stopped by the person")
-        answers = self.answers(round.round)
-        given = [answers[i]["answer"] if i in answers else None for i in round.queried]
-        return [answer if isinstance(answer, int) else None for answer in given]
-
-    def answers(self, number: int) -> dict[int, dict]:
-        """The steps of round `number` that hold, by image, in the order in which they were given."""
-        held = {}
-        for step in (step for step in self.steps if step["round"] == number):
-            held.pop(step["image"], None)
-            if step["answer"] is not None:
-                held[step["image"]] = step
-        return held
-
-    def pending(self) -> list[int]:
-        """The images of the current round without an answer, in the order of the queries."""
-        if self.round is None:
-            return []
-        answers = self.answers(self.round.round)
-        return [image for image in self.round.queried if image not in answers]
-
-    def ready(self) -> bool:
-        if self.round is None:
-            return False
-        return self._enough(self.answers(self.round.round)) if self._enough else not self.pending()
-
-    def give(self, image: int, answer: int | str, seconds: float) -> None:
-        """Answer `image`; another than the next pending one is passed over, so a key pressed twice labels nothing unseen."""
-        with self._wake:
-            if self.pending()[:1] == [image]:
-                self._write(image, answer, seconds)
-        self._changed()
-
-    def undo(self) -> None:
-        """Take back the last answer of the current round, if there is one."""
-        with self._wake:
-            if self.round is not None and (answers := self.answers(self.round.round)) and not self._submitted:
-                self._write(list(answers)[-1], None, 0.0)
-        self._changed()
-
-    def submit(self) -> None:
-        """Hand in the round's answers, if they are enough: from now on they stand in the ledger."""
-        with self._wake:
-            self._submitted = self.ready()
-            if self._submitted:
-                self.round = None
-            self._wake.notify_all()
-
-    def stop(self) -> None:
-        """Make `answer` raise `Stopped`, now or when it is next called."""
-        with self._wake:
-            self._stopped = True
-            self._wake.notify_all()
-
-    def _write(self, image, answer, seconds):
-        step = {"round": self.round.round, "image": image, "answer": answer, "seconds": round(seconds, 3)}
-        with open(self.path, "ab") as file:
-            file.write(json.dumps(step).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self.steps.append(step)
 
 
 def checked_answers(answers, round: Round, n_classes: int) -> list[int | None]:

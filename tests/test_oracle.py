@@ -1,16 +1,14 @@
 import json
-import threading
-import time
 from dataclasses import replace
 
 import pytest
 import torch
 from conftest import tiny
 
-from al_utils import read_ledger, read_ledgers
+from al_utils import read_ledgers
 from al_utils.experiment import after, prepare, run_experiment, train_model
 from al_utils.ledger import LedgerError, Round
-from al_utils.oracle import SKIP, NoisyOracle, Person, Stopped, TrueLabels
+from al_utils.oracle import NoisyOracle, TrueLabels
 
 
 class Skipper:
@@ -24,13 +22,6 @@ class Skipper:
 
 def a_round(number=0, queried=(7, 5, 9), classes=(0, 1, 2)):
     return Round(number, 10, {"train_loss": 0.1}, list(queried), [0.0] * len(queried), list(classes))
-
-
-def wait_for(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_true_labels_change_nothing_but_the_record(tmp_path):
@@ -69,7 +60,7 @@ def test_a_run_with_an_oracle_goes_on_to_the_same_end(tmp_path):
                 break
     pieces = list(run_experiment(config, tmp_path / "pieces.jsonl", oracle))
     assert [replace(r, seconds={}) for r in pieces] == [replace(r, seconds={}) for r in whole]
-    assert whole[0].labels != whole[0].classes
+    assert whole[0].labels != whole[0].true_classes
 
 
 def test_a_ledger_of_another_oracle_is_refused(tmp_path):
@@ -110,58 +101,6 @@ def test_answers_that_are_no_classes_are_refused(answers):
         list(run_experiment(tiny(epochs=1), oracle=Wrong()))
     with pytest.raises(ValueError, match="classes 0 to 1"):
         NoisyOracle.uniform(2, 0.1).answer(a_round(), 0)
-
-
-def test_a_person_answers_undoes_skips_and_comes_back(tmp_path):
-    config, path = tiny(strategy="bald", n_rounds=1), tmp_path / "answers.jsonl"
-
-    def session(act):
-        person, rounds = Person(path), []
-
-        def run():
-            try:
-                rounds.extend(run_experiment(config, tmp_path / "run.jsonl", person))
-            except Stopped:
-                pass
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        wait_for(lambda: person.round)
-        act(person)
-        thread.join(20)
-        assert not thread.is_alive()
-        return rounds
-
-    def first(person):
-        images = list(person.round.queried)
-        person.give(images[1], 1, 0.5)  # not the one that is shown: a key pressed twice
-        assert person.pending() == images and path.read_text() == ""
-        person.give(images[0], 4, 0.5)
-        assert json.loads(path.read_text())["answer"] == 4  # on disk at once
-        person.give(images[1], SKIP, 0.5)
-        person.undo()
-        assert person.pending() == images[1:]
-        person.submit()  # too early
-        person.stop()
-
-    def second(person):
-        assert len(person.pending()) == 4
-        for image, answer in zip(person.pending(), [SKIP, 2, "unrecognisable", 9]):
-            person.give(image, answer, 0.1)
-        person.undo()
-        person.give(person.pending()[0], 8, 0.1)
-        person.submit()
-
-    assert session(first) == [] and read_ledger(tmp_path / "run.jsonl")[1] == []
-    path.write_bytes(path.read_bytes() + b'{"round": 0, "im')  # torn by a crash
-    rounds = session(second)
-    assert rounds[0].labels == [4, None, 2, None, 8] and rounds[1].n_labels == 23
-
-
-def test_corrupted_answers_are_refused(tmp_path):
-    (tmp_path / "answers.jsonl").write_text("nonsense\n")
-    with pytest.raises(LedgerError, match="corrupted"):
-        Person(tmp_path / "answers.jsonl")
 
 
 def test_unlabelled_images_of_a_folder_are_for_an_oracle(image_folder, tmp_path):

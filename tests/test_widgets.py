@@ -13,14 +13,11 @@ from conftest import tiny
 
 from al_utils import Ledger, Round, read_ledger
 from al_utils.experiment import header, prepare, run_experiment
-from al_utils.folders import DatasetError
 from al_utils.oracle import NoisyOracle
 from al_utils.records import METRICS
 from al_utils.results import replay
-from al_utils.widgets import cards, explore, inspector, query_figures
-from al_utils.widgets import desk as oracle
+from al_utils.widgets import cards, explore, inspector, labelling_results, query_figures
 from al_utils.widgets.controls import Job, Latest, png
-from al_utils.widgets.unlabelled import Unlabelled, lay_out
 
 FIELDS = dict(protocol="tuned", n_initial=20, n_query=5, n_rounds=2, n_valid=20, epochs=3)
 
@@ -64,7 +61,7 @@ def test_a_round_that_an_oracle_answered_is_recomputed_from_its_answers(tmp_path
     [run] = replay.read_runs(tmp_path)
     assert "labelled by noisy" in run.title and replay.recompute(run, 1).largest_difference == 0
     wrong = replace(run.rounds[0], labels=run.rounds[0].true_classes)
-    other = replay.Run(run.path, run.header, [wrong, *run.rounds[1:]])
+    other = replay.RecordedRun(run.path, run.header, [wrong, *run.rounds[1:]])
     assert "other images" in str(replay.recompute(other, 1)) or replay.recompute(other, 1).largest_difference > 0
 
 
@@ -80,7 +77,7 @@ def test_entropies_by_hand():
 
 def test_changed_data_are_refused(runs):
     run = runs["bald"]
-    other = replay.Run(run.path, run.header | {"data": run.header["data"] | {"checksum": "0"}}, run.rounds)
+    other = replay.RecordedRun(run.path, run.header | {"data": run.header["data"] | {"checksum": "0"}}, run.rounds)
     with pytest.raises(RuntimeError, match="checksum"):
         _ = other.problem
 
@@ -138,7 +135,7 @@ def test_names_from_a_folder_are_escaped():
     page = cards.cards([cards.Card(torch.zeros(1, 4, 4), [f"class {evil}"], True, 0, prediction)], [evil, "b"])
     page += cards.note(evil) + cards.figure_html(bytes(30), f'"{evil}')
     round = Round(0, 10, {"test_accuracy": 0.5}, [1], [0.5], [0], labels=[1])
-    page += oracle.results([round], [], [], [evil, "b"], evil)
+    page += labelling_results.results([round], [], [], [evil, "b"], evil)
     assert "<script" not in page and "&lt;script" in page and "noisy" in page and 'alt="&quot;' in page
 
 
@@ -213,70 +210,6 @@ def test_a_slider_on_a_hundred_rounds_takes_less_than_03_seconds(tmp_path):
             panel.round.value = number
             spent.append(time.process_time() - start)
     assert sorted(spent)[len(spent) * 9 // 10] < 0.3, spent
-
-
-# --- The desk ---
-
-
-@pytest.mark.parametrize(
-    "classes, keys",
-    [
-        (list("0123456789"), list("0123456789")),
-        (["cat", "dog"], ["c", "d"]),
-        (["cat", "cow", "Crab"], ["1", "2", "3"]),
-        (["T-shirt/top", "Trouser"], ["1", "2"]),
-        ([f"class {c}" for c in range(40)], list("1234567890abcdefghijklmnopqrstuvwxyz") + [""] * 4),
-    ],
-)
-def test_every_class_has_a_key_of_its_own(classes, keys):
-    assert oracle.keys_for(classes) == keys
-
-
-def test_the_summary_counts_errors_and_what_they_cost():
-    def a_round(number, accuracy, classes, labels):
-        return Round(number, 10, {"test_accuracy": accuracy}, list(range(len(classes))), [], classes, labels=labels)
-
-    rounds = [a_round(0, 0.5, [0, 1, 1, 0], [0, 0, None, 1]), a_round(1, 0.6, [], None)]
-    truth = [replace(rounds[0], labels=None), replace(rounds[1], metrics={"test_accuracy": 0.7})]
-    steps = [dict(answer=0, seconds=1.0), dict(answer=None, seconds=0.0), dict(answer="skip", seconds=3.0)]
-    said = oracle.summary(rounds, truth, steps, ["cat", "dog"])[""]
-    assert said["Error rate"].startswith("66.7% (2 of 3") and said["Seconds per label"].startswith("2.0 (median of 2")
-    assert "dog taken for cat (1×)" in said["Confusions"] and said["What the errors cost"].startswith("+10.0 points")
-    unknown = oracle.summary([replace(rounds[0], true_classes=[-1] * 4)], [], steps, ["cat", "dog"])[""]
-    assert "not known" in unknown["Error rate"] and "What the errors cost" not in unknown
-
-
-def test_the_labeller_asks_saves_and_trains(tmp_path):
-    config = tiny(strategy="max_entropy", n_rounds=1)
-    panel = oracle.Labeller(config, tmp_path / "me.jsonl")
-    panel._start()
-    wait_for(lambda: panel.desk.state["image"] is not None)
-    for k in range(5):
-        state = panel.desk.state
-        assert "base64" in state["uri"] and f"image {k + 1} of 5" in state["text"]
-        panel._act(None, {"answer": 3, "image": state["image"], "seconds": 0.5}, [])
-        panel._act(None, {"answer": 4, "image": state["image"], "seconds": 0.1}, [])  # a key pressed twice
-    assert panel.desk.state["can_submit"] and len(panel._answers().read_text().splitlines()) == 5
-    panel._act(None, {"submit": True}, [])
-    assert panel.job.wait(30) and "Done." in panel.status.value
-    assert [r.labels for r in read_ledger(tmp_path / "me.jsonl")[1]] == [[3] * 5, None]
-    assert "Error rate" in panel.results.value and "What the errors cost" in panel.results.value
-
-
-def test_unlabelled_images_are_laid_out_as_a_data_set(image_folder, tmp_path):
-    from al_utils.datasets import load_dataset
-
-    folder = image_folder({"any": 20})
-    images = Unlabelled(f"folder:{folder}", ["cat", "dog"], seed=0, least=10)
-    answers = {k: k % 2 for k in range(8)} | {8: "skip", 9: "unrecognisable"}
-    lay_out(images, answers, 3, tmp_path / "laid out")
-    data = load_dataset(f"folder:{tmp_path / 'laid out'}")
-    assert torch.bincount(data.train_labels + 1).tolist() == [10, 3, 3] and len(data.test_labels) == 2
-    for classes, message in ((["cat"], "two or more"), (["cat", "cat"], "different"), (["a/b", "c"], "without")):
-        with pytest.raises(DatasetError, match=message):
-            Unlabelled(f"folder:{folder}", classes, 0, 10)
-    with pytest.raises(DatasetError, match="at least 30"):
-        Unlabelled(f"folder:{folder}", ["cat", "dog"], 0, 30)
 
 
 # --- Work beside the kernel ---

@@ -146,6 +146,15 @@ def recompute(run: RecordedRun, number: int) -> Recomputed:
     return Recomputed(predictions(log_probs_K_n_C), same, difference)
 
 
+def suggestions(problem: Problem, rounds: Sequence[Round], asked: Round) -> list[Prediction]:
+    """What the network of a round that is being asked takes its queries for: it is trained again, from `rounds` before it."""
+    now, labelled = after(problem, [r for r in rounds if r.round < asked.round])
+    with fixed_threads():
+        model, _ = train_model(now, asked.round, labelled)
+        chunks = list(posterior_predictions(now, asked.round, model, torch.tensor(asked.queried)))
+    return predictions(torch.cat([chunk.cpu() for chunk in chunks], dim=1))
+
+
 def with_true_labels(problem: Problem, rounds: list[Round]) -> Iterator[Round]:
     """The same queries answered by the true classes, through the same pipeline: each round's metrics with them.
 

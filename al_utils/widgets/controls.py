@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import ipywidgets as w
 
-from ..oracle import Stopped
+from ..person import Stopped
 from .cards import figure_html, note
 
 # Callbacks of widgets, background jobs and cells run in threads of their own, and matplotlib is for one at a time.

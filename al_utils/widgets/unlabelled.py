@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from ..folders import UNLABELLED, DatasetError, find, image_files
+from ..image_keys import keys_of_files
+from ..person import LABEL, Answer
 from ..randomness import generator
 from .cards import data_uri, png_pixels
 
@@ -22,13 +24,13 @@ class Unlabelled:
     def __init__(self, dataset: str, classes: list[str], seed: int, least: int):
         from PIL import Image
 
-        self.class_names = classes
+        self.class_names, self.folder = classes, find(dataset)
         bad = [name for name in classes if not name or "/" in name or name.startswith(".") or name == UNLABELLED]
         if bad or len(set(classes)) < max(2, len(classes)):
             raise DatasetError(
                 f"classes={', '.join(classes)!r} must be two or more different names without '/' or a dot first."
             )
-        files = image_files(find(dataset))
+        files = image_files(self.folder)
         if len(files) < least:
             raise DatasetError(f"{dataset!r} has {len(files)} images, but at least {least} are needed.")
         sizes = set()
@@ -43,6 +45,7 @@ class Unlabelled:
                 f"the images of {dataset!r} have {len(sizes)} sizes, such as {sorted(sizes)[:2]}: resize all to one."
             )
         self.files = [files[i] for i in torch.randperm(len(files), generator=generator(seed, "start")).tolist()]
+        self.keys = keys_of_files(self.files, self.folder)
 
     def uri(self, number: int) -> str:
         """An image for the page."""
@@ -54,24 +57,23 @@ class Unlabelled:
         return data_uri(png_pixels(torch.from_numpy(pixels).permute(2, 0, 1)))
 
 
-def lay_out(images: Unlabelled, answers: dict[int, int | str], n_each: int, folder: Path) -> None:
+def lay_out(images: Unlabelled, answers: dict[int, Answer], n_each: int, folder: Path) -> None:
     """Make `folder` with links: `train/<class>` with `n_each` images, `test/<class>` with the others, `unlabelled/`.
 
     Args:
-        answers: class of each image labelled so far, by its number; images answered otherwise are left out.
+        answers: those given so far, by the number of the image; images that got no label are left out.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent))
-    taken = [0] * len(images.class_names)
+    taken = dict.fromkeys(images.class_names, 0)
     try:
         for number, path in enumerate(images.files):
-            label = answers.get(number, -1)
-            if not isinstance(label, int):
+            part, answer = UNLABELLED, answers.get(number)
+            if answer and answer.kind != LABEL:
                 continue
-            part = UNLABELLED
-            if label >= 0:
-                part = f"{'train' if taken[label] < n_each else 'test'}/{images.class_names[label]}"
-                taken[label] += 1
+            if answer:
+                part = f"{'train' if taken[answer.label] < n_each else 'test'}/{answer.label}"
+                taken[answer.label] += 1
             (aside / part).mkdir(parents=True, exist_ok=True)
             (aside / part / f"{number:06d}{path.suffix}").symlink_to(path.resolve())
         os.replace(aside, folder)

@@ -1,0 +1,73 @@
+"""What an image is called wherever it stands: the name of its file and a hash of its content."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from . import folders
+from .datasets import Dataset
+
+
+class ImageKey(NamedTuple):
+    """Tells an image from all others: its file's name, and a hash of its content."""
+
+    file: str
+    digest: str
+
+
+class ImageKeys:
+    """The keys of images by their number; an image is read only when its hash is asked for.
+
+    Args:
+        files: a name for each image.
+        content: the bytes of an image, by its number.
+    """
+
+    def __init__(self, files: Sequence[str], content: Callable[[int], bytes]):
+        self.files, self._content = list(files), content
+        self._digests: dict[int, str] = {}
+
+    def digest(self, image: int) -> str:
+        """16 hexadecimal digits of the content's SHA-256."""
+        if image not in self._digests:
+            self._digests[image] = hashlib.sha256(self._content(image)).hexdigest()[:16]
+        return self._digests[image]
+
+    def __call__(self, image: int) -> ImageKey:
+        return ImageKey(self.files[image], self.digest(image))
+
+
+def keys_of_files(files: Sequence[Path], folder: Path) -> ImageKeys:
+    """The keys of image files: their names begin below `folder`."""
+    return ImageKeys([path.relative_to(folder).as_posix() for path in files], lambda image: files[image].read_bytes())
+
+
+def keys_of_dataset(dataset: Dataset, source: Path | None = None) -> ImageKeys:
+    """The keys of the training images; those of a data set that is no folder are called by its name and their number.
+
+    Args:
+        source: where the files really are, if the data set is a folder of links: their names begin there.
+
+    Raises:
+        DatasetError: the folder has changed since the data set was read.
+    """
+    n = len(dataset.train_images)
+    if not dataset.name.startswith("folder:"):
+        return ImageKeys([f"{dataset.name} {i}" for i in range(n)], lambda i: dataset.train_images[i].numpy().tobytes())
+    folder = folders.find(dataset.name)
+    files = training_files(folder)
+    if len(files) != n:
+        raise folders.DatasetError(f"{dataset.name!r} has changed since it was read: run the notebook from its beginning.")
+    if source:
+        return keys_of_files([path.resolve() for path in files], source.resolve())
+    return keys_of_files(files, folder)
+
+
+def training_files(folder: Path) -> list[Path]:
+    """The files of a folder's training images, in the order of the data set."""
+    parts = folder / "train" if (folder / "train").is_dir() else folder
+    found = folders._by_class(parts)
+    loose = found.pop(folders.UNLABELLED, []) if parts == folder else folders._unlabelled(folder)
+    cut = (lambda files: files) if parts != folder else (lambda files: [p for i, p in enumerate(files) if i % 5 != 4])
+    return [path for name in sorted(found) for path in cut(found[name])] + loose

@@ -1,0 +1,63 @@
+"""A session's labels out, and labels made elsewhere into a session."""
+
+from collections import Counter
+from pathlib import Path
+
+from ..person import IMPORTED, LABEL, Answer, append_answers, held, images_of, read_answers
+from .images import Images, write_folders
+from .label_studio import read_label_studio, write_label_studio
+from .tables import LabelsError, read_csv, write_csv
+
+
+def session_answers(path: str | Path) -> list[Answer]:
+    """The answers of a session that hold, one an image. Raises: LabelsError: no such file; LedgerError: a corrupted one."""
+    if not Path(path).is_file():
+        raise LabelsError(f"there is no {path}. Notebook 04 prints the path of a session's answers.")
+    return list(held(read_answers(path)).values())
+
+
+def export(session: str | Path, to: str | Path, images: str = "", copy: bool = False) -> str:
+    """Write a session's labels: to `.csv`, to `.json` for Label Studio, else into a new folder with one folder a class.
+
+    Args:
+        images: where the images are, such as `folder:PATH`; by default what the session says.
+        copy: copies in the folders, instead of links.
+
+    Returns:
+        What was written, in a sentence.
+    """
+    answers, to = session_answers(session), Path(to)
+    labelled = [answer for answer in answers if answer.kind == LABEL]
+    if to.suffix == ".csv":
+        write_csv(answers, to)
+    elif to.suffix == ".json":
+        write_label_studio(answers, to)
+    else:
+        write_folders(labelled, to, images or images_of(session), copy)
+    return f"{len(labelled)} labels and {len(answers) - len(labelled)} answers without one, written to {to}."
+
+
+def bring_in(session: str | Path, labels: str | Path, images: str = "") -> str:
+    """Put labels from a CSV file or Label Studio's JSON into a session's answers, where nobody need give them again.
+
+    Args:
+        images: the data set that they are of; by default what the session says.
+
+    Returns:
+        What was imported, in a sentence.
+
+    Raises:
+        LabelsError: a file that is not among the images, has changed, or has two labels.
+    """
+    labels, images = Path(labels), images or (images_of(session) if Path(session).exists() else "")
+    if not labels.is_file():
+        raise LabelsError(f"there is no file {labels}. Give a CSV file, or Label Studio's JSON.")
+    found = read_label_studio(labels) if labels.suffix == ".json" else read_csv(labels)
+    there = Images(images)
+    numbers = [there.number(one.file, one.digest) for one in found]
+    if twice := [found[numbers.index(n)].file for n, times in Counter(numbers).items() if times > 1]:
+        raise LabelsError(f"{labels} has two labels for {twice[0]}. Leave one of them.")
+    steps = [Answer(IMPORTED, *there.keys(n), LABEL, one.label, one.seconds) for n, one in zip(numbers, found)]
+    append_answers(session, steps, images)
+    counts = ", ".join(f"{label} {n}" for label, n in sorted(Counter(step.label for step in steps).items()))
+    return f"{len(steps)} labels are in {session}: {counts or 'none'}."

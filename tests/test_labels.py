@@ -1,0 +1,204 @@
+"""Labels out of a session and in again: CSV, folders, Label Studio; agreement against published worked examples."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from al_utils.datasets import load_dataset
+from al_utils.image_keys import keys_of_dataset, keys_of_files
+from al_utils.labels.agreement import cohen_kappa, fleiss_kappa, said_of
+from al_utils.labels.label_studio import label_studio_config, read_label_studio
+from al_utils.labels.tables import LabelsError, read_csv
+from al_utils.labels.transfer import bring_in, export, session_answers
+from al_utils.person import FIRST, IMPORTED, Answer, append_answers
+
+
+@pytest.fixture
+def session(image_folder, tmp_path):
+    """Six of eight images answered: a cat, three dogs, a skipped one, an unrecognisable one."""
+    folder = image_folder({"one": 4, "two, or more": 4})
+    keys = keys_of_files(sorted(folder.rglob("*.png")), folder)
+    said = [("label", "cat"), ("label", "dog"), ("label", "dog"), ("skip", ""), ("unrecognisable", ""), ("label", "dög & <co>")]
+    answers = [Answer(FIRST if i < 2 else 0, *keys(i), kind, label, 1.5) for i, (kind, label) in enumerate(said)]
+    append_answers(tmp_path / "me.answers", answers, f"folder:{folder}")
+    return tmp_path / "me.answers"
+
+
+def kept(path):
+    return {(a.file, a.digest, a.label) for a in session_answers(path) if a.label}
+
+
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_labels_go_out_and_come_in_again(session, tmp_path, ending):
+    to = tmp_path / f"labels.{ending}"
+    assert export(session, to) == f"4 labels and 2 answers without one, written to {to}."
+    images = json.loads(session.read_text().splitlines()[0])["images"]
+    said = bring_in(tmp_path / "new.answers", to, images)
+    assert said == f"4 labels are in {tmp_path / 'new.answers'}: cat 1, dog 2, dög & <co> 1."
+    assert kept(tmp_path / "new.answers") == kept(session)
+    assert {a.round for a in session_answers(tmp_path / "new.answers")} == {IMPORTED}
+    assert {a.seconds for a in session_answers(tmp_path / "new.answers")} == {1.5}
+
+
+def test_a_table_says_file_class_round_answer_and_seconds(session, tmp_path):
+    export(session, tmp_path / "labels.csv")
+    with open(tmp_path / "labels.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(n["file"], n["class"], n["round"], n["answer"], n["seconds"]) for n in lines[:4]] == [
+        ("one/0.png", "cat", "first labels", "label", "1.5"), ("one/1.png", "dog", "first labels", "label", "1.5"),
+        ("one/2.png", "dog", "0", "label", "1.5"), ("one/3.png", "", "0", "skip", "1.5"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_folders_are_read_as_a_data_set(session, tmp_path, copy):
+    export(session, tmp_path / "out", copy=copy)
+    files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png"))
+    assert files == ["cat/one__0.png", "dog/one__1.png", "dog/one__2.png", "dög & <co>/two, or more__1.png"]
+    assert all(path.is_symlink() != copy for path in (tmp_path / "out").rglob("*.png"))
+    with pytest.raises(LabelsError, match="is not empty"):
+        export(session, tmp_path / "out")
+
+
+def test_images_of_a_data_set_without_files_become_files(tmp_path):
+    data = load_dataset("mnist5k")
+    append_answers(tmp_path / "me.answers", [Answer(0, *keys_of_dataset(data)(7), "label", "three")], "mnist5k")
+    export(tmp_path / "me.answers", tmp_path / "out")
+    from PIL import Image
+
+    with Image.open(tmp_path / "out/three/mnist5k 7.png") as image:
+        assert (np.asarray(image) == data.train_images[7, 0].numpy()).all()
+
+
+def test_an_image_that_is_gone_or_has_changed_is_refused(session, tmp_path, image_folder):
+    changed = tmp_path / "images/one/0.png"
+    changed.write_bytes((tmp_path / "images/one/1.png").read_bytes())
+    with pytest.raises(LabelsError, match="'one/0.png' in .* is not the image that was labelled"):
+        export(session, tmp_path / "out")
+    changed.unlink()
+    with pytest.raises(LabelsError, match="'one/0.png' in"):
+        export(session, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "table, says",
+    [
+        ("name,kind\n0.png,cat\n", "has the columns name, kind; needed are one of file"),
+        ("", "has the columns none"),
+        ("file,class\nnowhere.png,cat\n", "no image is called 'nowhere.png'"),
+        ("file,class\n3.png,cat\n", "2 images are called '3.png'"),
+        ("file,class\none/3.png,cat\none/3.png,dog\n", "two labels for one/3.png"),
+        ("file,class,digest\none/3.png,cat,0123\n", "its content has changed"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_refused(session, tmp_path, table, says):
+    (tmp_path / "labels.csv").write_text(table)
+    before = session.read_text()
+    with pytest.raises(LabelsError, match=says):
+        bring_in(session, tmp_path / "labels.csv")
+    assert session.read_text() == before
+
+
+def test_columns_go_by_the_names_of_other_programs(tmp_path):
+    (tmp_path / "labels.csv").write_text("\ufeffid,Image,choice\n1,a.png,cat\n2,b.png,\n", encoding="utf-8")
+    assert [(one.file, one.label) for one in read_csv(tmp_path / "labels.csv")] == [("a.png", "cat")]
+
+
+def task(image, *choices, **more):
+    result = [{"from_name": "c", "to_name": "i", "type": "choices", "value": {"choices": [choice]}} for choice in choices]
+    return {"id": 1, "data": {"image": image}, "annotations": [{"result": result} | more]}
+
+
+def test_label_studio_names_files_in_ways_of_its_own(tmp_path):
+    names = [
+        "/data/local-files/?d=some%20folder/a.png",
+        "/data/upload/1/0a1b2c3d-a.png",
+        "http://host/data/upload/0a1b2c3d-a.png",
+    ]
+    (tmp_path / "t.json").write_text(json.dumps([task(name, "cat") for name in names] + [task("b.png", was_cancelled=True)]))
+    assert [(one.file, one.label) for one in read_label_studio(tmp_path / "t.json")] == [
+        ("some folder/a.png", "cat"), ("a.png", "cat"), ("a.png", "cat"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "tasks, says",
+    [
+        ([task("a.png", "cat", "dog")], "2 choices"),
+        ([task("a.png", "cat"), task("a.png", "dog")], "annotated as cat, dog"),
+        ([{"image": "a.png"}], "no export of Label Studio"),
+        ("nonsense", "no export of Label Studio"),
+    ],
+)
+def test_tasks_that_cannot_be_meant_are_refused(tmp_path, tasks, says):
+    (tmp_path / "t.json").write_text(json.dumps(tasks))
+    with pytest.raises(LabelsError, match=says):
+        read_label_studio(tmp_path / "t.json")
+
+
+def test_label_studio_accepts_the_tasks(session, tmp_path):
+    """Against Label Studio's own checks, where its SDK is installed."""
+    interface = pytest.importorskip("label_studio_sdk.label_interface", reason="needs label-studio-sdk")
+    export(session, tmp_path / "tasks.json")
+    form = interface.LabelInterface((tmp_path / "tasks.xml").read_text())
+    form.validate()
+    for one in json.loads((tmp_path / "tasks.json").read_text()):
+        assert form.validate_task({"data": one["data"]})
+        assert all(form.validate_annotation(annotation) for annotation in one["annotations"])
+
+
+def test_the_form_escapes_names():
+    assert 'value="a &amp; &lt;b&gt;"' in label_studio_config(["a & <b>"])
+
+
+def test_the_command_line(session, tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "al_utils.labels", *map(str, arguments)]
+        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+        return done.returncode, done.stdout + done.stderr
+
+    to = tmp_path / "l.csv"
+    assert run("export", session, to) == (0, f"4 labels and 2 answers without one, written to {to}.\n")
+    status, said = run("export", tmp_path / "none.answers", to)
+    assert status == 2 and said.startswith("error: there is no ") and said.count("\n") == 1
+    (tmp_path / "you.answers").write_bytes(session.read_bytes())
+    said = run("agreement", session, tmp_path / "you.answers")
+    assert said == (0, "me and you agree on 4 of 4 images (100%), Cohen's kappa 1.00.\n")
+
+
+# --- Agreement ---
+
+
+def test_cohens_kappa_of_a_worked_example():
+    """50 grant proposals read by two people: 20 twice yes, 15 twice no, 5 and 10 otherwise; kappa is 0.4."""
+    pairs = [("yes", "yes")] * 20 + [("yes", "no")] * 5 + [("no", "yes")] * 10 + [("no", "no")] * 15
+    assert cohen_kappa(*zip(*pairs)) == pytest.approx(0.4)
+    assert cohen_kappa(["a", "b"], ["a", "b"]) == 1 and np.isnan(cohen_kappa(["a", "a"], ["a", "a"]))
+    with pytest.raises(ValueError, match="2 and 1 labels"):
+        cohen_kappa(["a", "b"], ["a"])
+
+
+def test_fleiss_kappa_of_a_worked_example():
+    """14 annotators, 10 subjects, 5 classes: the table of the encyclopedias' article on it; kappa is 0.210."""
+    counts = np.array([[0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1], [7, 7, 0, 0, 0],
+                       [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7]])  # fmt: skip
+    assert fleiss_kappa(counts) == pytest.approx(0.210, abs=5e-4)
+    with pytest.raises(ValueError, match="each image must have a label of each"):
+        fleiss_kappa(np.array([[1, 1], [1, 0]]))
+
+
+def test_what_is_said_of_sessions_counts_the_images_in_common():
+    def session(labels):
+        return [Answer(0, name, "", "label", label) for name, label in labels.items()]
+
+    a, b, c = {"1": "x", "2": "y", "3": "x"}, {"1": "x", "2": "x", "4": "y"}, {"1": "x", "2": "y"}
+    lines = said_of({"ann": session(a), "bob": session(b), "cy": session(c)})
+    assert lines[0] == "ann and bob agree on 1 of 2 images (50%), Cohen's kappa 0.00."
+    assert lines[1] == "ann and cy agree on 2 of 2 images (100%), Cohen's kappa 1.00."
+    assert lines[3].startswith("All 3 have labelled 2 images, Fleiss' kappa 0.")
+    assert said_of({"ann": session(a), "bob": session({"9": "x"})}) == ["ann and bob have labelled no image in common."]
