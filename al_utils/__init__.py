@@ -9,7 +9,7 @@ _HOME = {
     "load_code": "own", "load_dataset": "datasets", "prepare": "experiment", "read_ledger": "ledger", "read_ledgers": "ledger",
     "run_experiment": "experiment", "run_name": "config",
 }  # fmt: skip
-_MODULES = ("acquisition", "models", "training")  # with a `register` of their own
+_MODULES = ("acquisition", "datasets", "models", "noise", "training")  # with a `register` of their own
 __all__ = [*_MODULES, *_HOME]
 
 

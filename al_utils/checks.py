@@ -19,13 +19,17 @@ def registered_sources(config: ExperimentConfig) -> dict[str, str]:
     parts = {"model": models.get(config.model).make, "strategy": acquisition.get(config.strategy).function}
     if augment := recipes.augmentation(config.augmentation):
         parts["augmentation"] = augment
+    if config.noise in noise.registry:
+        parts["noise"] = noise.registry[config.noise]
+    if config.dataset in datasets.registry:
+        parts["dataset"] = datasets.registry[config.dataset]
     return {name: sources.digest(part) for name, part in parts.items() if not sources.is_ours(part)}
 
 
 def check_needs(config: ExperimentConfig) -> None:
     """Raise a `ValueError` unless strategy and network get what they were registered to need.
 
-    To be called when the data are known to have all the labels, see `datasets.check_fits`.
+    To be called when the data are known to have all the labels, see `splits.check_fits`.
     """
     c = config
     inert = c.posterior == "mc_dropout" and (c.dropout == 0 or c.mc_samples < 2)

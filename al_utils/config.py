@@ -80,7 +80,16 @@ class ExperimentConfig:
     n_initial: int = option(-1, "initial labels", left_open=_SCENARIO, at_least=1)
     n_query: int = option(-1, "queries a round", left_open=_SCENARIO, at_least=0)
     n_rounds: int = option(-1, "rounds of queries", left_open=_SCENARIO, at_least=0)
-    n_valid: int = option(-1, "validation images", left_open=_SCENARIO, at_least=1)
+    n_valid: int = option(-1, "validation images", note="none (0) give no validation accuracy", left_open=_SCENARIO, at_least=0)
+    initial_draw: str = option("balanced", "initial labels and validation images are", older="balanced", choices=dict(
+        balanced="as many of each class", random="drawn at random (a rare class may be missing)"))
+    imbalance: float = option(1.0, "imbalance of the training images", note="a long tail, the first class by the last; "
+                              "1: as they are", at_least=1, older=1.0)
+    pool_repeats: int = option(1, "copies of each image in the pool", at_least=1, at_most=1_000, older=1)
+    pool_jitter: float = option(0.1, "jitter between the copies", note="standard deviation, in standardised units; only where "
+                                "there are copies", at_least=0, older=0.1)
+    image_size: int = option(0, "side of the images", note="pixels, for a folder's images, scaled and cropped; "
+                             "0: as they are", at_least=0, at_most=4096, older=0)
     epochs: int = option(-1, "epochs a round", left_open=_PROTOCOL, at_least=1)
     min_steps: int = option(-1, "steps a round, at least", note="more epochs while labels are few", left_open=_PROTOCOL,
                             at_least=0, older=0)
@@ -177,8 +186,9 @@ TYPES: dict[str, type] = get_type_hints(ExperimentConfig)
 def run_name(config: ExperimentConfig, also: tuple[str, ...] = ()) -> str:
     """The run's file name without ending; `also` appends fields that a sweep varies beyond the usual five."""
     values = config.to_dict()
-    if config.dataset.startswith("folder:"):
-        values["dataset"] = "folder-" + PurePath(config.dataset[7:]).name
+    if config.dataset.startswith(("folder:", "npz:")):
+        kind, _, path = config.dataset.partition(":")
+        values["dataset"] = f"{kind}-{PurePath(path).name}"
     parts = [str(values[name]) for name in NAME_FIELDS[:-1]] + [f"seed-{config.seed}"]
     parts += [f"{name}-{values[name]}" for name in also if name not in NAME_FIELDS]
     return "__".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).lstrip(".") for part in parts)

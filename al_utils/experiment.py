@@ -14,13 +14,14 @@ from . import acquisition, checks, models
 from .classifier import Classifier
 from .compute.machine import Stopwatch, environment, fixed_threads
 from .config import ExperimentConfig
-from .datasets import Dataset, Split, check_fits, load_dataset, split
+from .datasets import Dataset, load_dataset
 from .known import Known, Outputs, State
 from .ledger import Ledger, LedgerError, Round, check_header
-from .noise import AddGaussianNoise, AddSaltAndPepperNoise, Images
+from .noise import Images, draw_jitter, make_noise
 from .oracle import Oracle, checked_answers, described
 from .randomness import generator
 from .recipes import Augmented
+from .splits import Split, check_fits, split_dataset
 from .training import Diverged, batch_sizes, embeddings, evaluate, fit, predictions
 
 
@@ -48,7 +49,7 @@ def prepare(config: ExperimentConfig) -> Problem:
         datasets.DatasetError: no such data.
     """
     checks.check_names_known(config)
-    dataset = load_dataset(config.dataset)
+    dataset = load_dataset(config.dataset, config.image_size)
     check_fits(config, dataset)
     checks.check_needs(config)
     samples = config.posterior == "mc_dropout" and acquisition.get(config.strategy).samples
@@ -58,16 +59,19 @@ def prepare(config: ExperimentConfig) -> Problem:
 
 def prepare_to_look(config: ExperimentConfig) -> Problem:
     """The same, of a recorded configuration: its strategy and network need not be known here."""
-    dataset = load_dataset(config.dataset)
+    dataset = load_dataset(config.dataset, config.image_size)
     check_fits(config, dataset)
     return _drawn(config, dataset)
 
 
 def _drawn(config: ExperimentConfig, dataset: Dataset) -> Problem:
+    dataset, drawn = split_dataset(config, dataset)
     mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
 
-    def images(pixels, noise=None):
-        return Images(pixels.to(config.device), mean, std, noise, config.noise_rate, config.noise_draw == "each_access")
+    jitter = draw_jitter(config, dataset.train_images.shape, generator(config.seed, "jitter"))
+
+    def images(pixels, noise=None, jitter=None):
+        return Images(pixels.to(config.device), mean, std, noise, config.noise_rate, config.noise_draw == "each_access", jitter)
 
     def noise(images):
         return (
@@ -79,24 +83,13 @@ def _drawn(config: ExperimentConfig, dataset: Dataset) -> Problem:
     return Problem(
         config=config,
         dataset=dataset,
-        split=split(dataset.train_labels, config.n_initial, config.n_valid, config.split_seed),
-        train=images(dataset.train_images, noise("train")),
+        split=drawn,
+        train=images(dataset.train_images, noise("train"), jitter),
         test=images(dataset.test_images, noise("test")),
         test_clean=images(dataset.test_images),
         train_labels=dataset.train_labels.to(config.device),
         test_labels=dataset.test_labels.to(config.device),
     )
-
-
-def make_noise(config: ExperimentConfig, mean_C: Tensor, std_C: Tensor, generator: torch.Generator):
-    """The noise of a configuration, in standardised units; None without noise."""
-    if config.noise == "gaussian":
-        return AddGaussianNoise(mean=0.0, std=1.0, generator=generator)
-    if config.noise == "salt_and_pepper":
-        mean_grey = config.salt_and_pepper == "mean"
-        low, high = (0.0, 0.0) if mean_grey else ((0 - mean_C) / std_C, (1 - mean_C) / std_C)
-        return AddSaltAndPepperNoise(fraction=0.1, low=low, high=high, generator=generator)
-    return None
 
 
 def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, oracle: Oracle | None = None) -> Iterator[Round]:
@@ -280,16 +273,20 @@ def seen_by(model: Classifier, images: Images, problem: Problem) -> tuple[Classi
 
 
 def measure(problem: Problem, number: int, model: Classifier) -> dict[str, float]:
-    """Validation accuracy; accuracy, NLL and ECE on the test images as configured; accuracy on the clean ones."""
+    """Validation accuracy; accuracy, NLL and ECE on the test images as configured; accuracy on the clean ones.
+
+    Without validation images there is no validation accuracy.
+    """
     s = problem
     rng = generator(s.config.seed, "noise in evaluation", number, s.train.pixels.device)
-    valid = s.split.valid.to(s.config.device)
-    part, train = seen_by(model, s.train.redrawn(rng), s)
-    on_valid = evaluate(part, train.take(valid), s.train_labels[valid])
+    on_valid = {}
+    if s.config.n_valid:
+        valid = s.split.valid.to(s.config.device)
+        part, train = seen_by(model, s.train.redrawn(rng), s)
+        on_valid = {"valid_accuracy": evaluate(part, train.take(valid), s.train_labels[valid])["accuracy"]}
     on_test = evaluate(*seen_by(model, s.test.redrawn(rng), s), s.test_labels)
-    on_clean = on_test if s.test.noise is None else evaluate(*seen_by(model, s.test_clean, s), s.test_labels)
-    return {
-        "valid_accuracy": on_valid["accuracy"],
+    on_clean = on_test if not s.test.has_noise else evaluate(*seen_by(model, s.test_clean, s), s.test_labels)
+    return on_valid | {
         "test_accuracy": on_test["accuracy"],
         "test_accuracy_clean": on_clean["accuracy"],
         "test_nll": on_test["nll"],

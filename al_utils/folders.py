@@ -1,135 +1,233 @@
-"""A user's own images: a folder for each class."""
+"""A user's own folder: which of its files are images of which class, for training, validation and test."""
 
 import os
+import re
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from .config import ROOT
+from .words import and_list
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-MODES = {"1": "L", "L": "L", "LA": "L"} | dict.fromkeys(("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"), "RGB")
+SUFFIXES = (
+    set(".png .apng .jpg .jpeg .jpe .jfif .mpo .jp2 .j2k .jpx .jpf .jpc .j2c .gif .bmp .dib .tif .tiff .webp .avif".split())
+    | set(".pbm .pgm .ppm .pnm .pfm .sgi .rgb .rgba .bw .ras .qoi".split())
+)  # fmt: skip
+# Images too, but not read: they would be missing in silence.
+UNREAD = set(
+    ".heic .heif .jxl .svg .eps .ps .psd .dcm .nii .dng .cr2 .nef .arw .tga .ico .icns .cur .pcx .dds .xbm .xpm .wmf .emf .fits"
+    " .fli .flc .avifs .mng .exr .hdr .xcf".split()
+)
+SYSTEM = {  # what systems and programs leave in folders, beside all names that begin with a dot
+    "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__pycache__",
+    "Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "CVS",
+}  # fmt: skip
 UNLABELLED = "unlabelled"  # the folder of images whose class is not known
-MAX_PIXELS = 4096 * 4096  # of one image; a decompression bomb has more
+_ENDINGS = r"([-_ .]?(set|data|images?|imgs?|files?|split|part))?([-_ .]?\d+)?"
+PARTS = {
+    "train": re.compile(r"(train|training|trn)" + _ENDINGS),
+    "valid": re.compile(r"(val|valid|validation|validate|dev)" + _ENDINGS),
+    "test": re.compile(r"(test|testing|tst|eval|evaluation|hold[-_ ]?out)" + _ENDINGS),
+    UNLABELLED: re.compile(r"(un[-_ ]?label+(ed)?|un[-_ ]?annotated|no[-_ ]?labels?)" + _ENDINGS),
+}
 
 
 class DatasetError(ValueError):
     """A data set that cannot be read; the message says what is wrong with it and what to do."""
 
 
-def find(name: str) -> Path:
-    """The folder in `folder:PATH`; a relative path starts at the repository's root."""
-    folder = Path(name.removeprefix("folder:")).expanduser()
-    folder = folder if folder.is_absolute() else ROOT / folder
-    if not folder.is_dir():
-        raise DatasetError(f"{name!r}: there is no folder {folder}. Give the path of a folder with <class>/<image> in it.")
-    return folder
+@dataclass(frozen=True)
+class Contents:
+    """The image files of a folder with their labels (positions in `class_names`, -1: unknown), and what is none."""
+
+    class_names: list[str]
+    train: list[tuple[Path, int]]
+    valid: list[tuple[Path, int]]
+    test: list[tuple[Path, int]]
+    passed_over: Counter[str]
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The images below a folder; a part of it that cannot be read is an error: its images would silently be missing."""
+def find(name: str, kind: str = "folder") -> Path:
+    """The folder in `folder:PATH` (or the file in `npz:PATH`); a relative path starts at the repository's root."""
+    try:
+        path = Path(name.removeprefix(f"{kind}:")).expanduser()
+    except RuntimeError:
+        raise DatasetError(f"{name!r}: there is no such user on this machine. Give the whole path.") from None
+    path = path if path.is_absolute() else ROOT / path
+    if kind == "folder" and not path.is_dir():
+        raise DatasetError(f"{name!r}: there is no folder {path}. Give the path of a folder with <class>/<image> in it.")
+    if kind == "npz" and not path.is_file():
+        raise DatasetError(f"{name!r}: there is no file {path}. Give the path of an .npz file in MedMNIST's layout.")
+    return path
 
-    def refuse(error):
-        if not isinstance(error, FileNotFoundError):
-            raise DatasetError(f"{error.filename} cannot be read ({error.strerror}): change its permissions, or remove it.")
 
-    paths = (Path(parent, name) for parent, _, names in os.walk(folder, onerror=refuse) for name in names)
-    images = sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    for path in images:
+def contents(folder: Path) -> Contents:
+    """The images of `train/<class>`, `test/<class>` and, if it is there, `valid/<class>`; or only of `<class>`.
+
+    Without a test folder every fifth image of a class becomes a test image (of two to four images the last one). Images
+    in `unlabelled/` are training images of class -1, for an oracle to label. The parts are known by their usual names,
+    such as `training`, `test_set`, `val` and `unlabeled`.
+
+    Raises:
+        DatasetError: fewer than two classes, different ones in the parts, a folder that is no part, or may be one.
+    """
+    passed_over: Counter[str] = Counter()
+    below, loose = _subfolders(folder, passed_over)
+    passed_over["images outside the folders of classes"] += loose
+    parts, others = _parts(folder, below)
+    unlabelled = [path for part in [parts.pop(UNLABELLED, None)] if part for path in image_files(part, passed_over)]
+    if not parts:
+        train, test = _without_test(folder, {path.name: _class(path, passed_over) for path in others})
+        found = {"train": train, "test": test}
+    else:
+        if missing := {"train", "test"} - set(parts):
+            raise DatasetError(
+                f"{folder} has {and_list(f'{p.name}/' for p in parts.values())} alone. Give it train/<class>/ and "
+                f"test/<class>/, or only <class>/ (called otherwise than the {and_list(sorted(missing))} part of a data set)."
+            )
+        if odd := [path.name for path in others if image_files(path)]:
+            raise DatasetError(
+                f"{folder} has images in {odd[0]}/ beside {and_list(f'{p.name}/' for p in parts.values())}, which is no part "
+                f"of a data set. Move it elsewhere, or call it {UNLABELLED}/ if an oracle is to label its images."
+            )
+        found = {part: _by_class(path, passed_over) for part, path in parts.items()}
+        if inside := [name for name in found["train"] if PARTS[UNLABELLED].fullmatch(name.lower())]:
+            unlabelled += found["train"].pop(inside[0])
+    class_names = in_order(found["train"])
+    if len(class_names) < 2:
+        raise DatasetError(
+            f"{parts.get('train', folder)} has {len(class_names)} folders with images, but at least 2 classes are needed. "
+            "Put the images of each class into a folder of its own: <class>/<image>."
+        )
+    for part, path in parts.items():
+        if odd := sorted(set(found[part]) ^ set(class_names)):
+            raise DatasetError(
+                f"{folder}: {parts['train'].name}/ and {path.name}/ must have the same classes, but differ in {', '.join(odd)}."
+            )
+    with_labels = {
+        part: [(path, label) for label, name in enumerate(class_names) for path in files[name]] for part, files in found.items()
+    }
+    with_labels["train"] += [(path, -1) for path in unlabelled]
+    return Contents(class_names, passed_over=+passed_over, **({"valid": []} | with_labels))
+
+
+def image_files(folder: Path, passed_over: Counter[str] | None = None) -> list[Path]:
+    """The images below a folder; what is none is counted in `passed_over`.
+
+    Links are followed. Raises: DatasetError for what cannot be read, a link to nowhere or to a folder that it lies in,
+    and images of a kind that is not read: they would silently be missing.
+    """
+    found = sorted(_walk(folder, Counter() if passed_over is None else passed_over, ()))
+    for path in found:
         if not str(path).isascii() and any("\ud800" <= letter <= "\udfff" for letter in str(path)):
             raise DatasetError(f"{ascii(str(path))} has a name that is not UTF-8: rename it.")
-    return images
-
-
-def _by_class(folder: Path) -> dict[str, list[Path]]:
-    """The images of each class; folders that systems make (.ipynb_checkpoints, __MACOSX) are none."""
-    found = {d.name: image_files(d) for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith((".", "__"))}
-    for name, files in found.items():
-        if not files:
-            raise DatasetError(
-                f"{folder / name} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}). Convert what is in it, or remove it."
-            )
     return found
 
 
-def listing(folder: Path) -> str:
-    """What the decoded images depend on: a changed, added or deleted file gives another text, so another cache."""
-    stats = [(path, path.stat()) for path in image_files(folder)]
-    return f"{folder.resolve()}\n" + "\n".join(f"{p.relative_to(folder)} {s.st_size} {s.st_mtime_ns}" for p, s in stats)
+def training_files(folder: Path) -> list[Path]:
+    """The files of a folder's training images, its own validation images included, in the order of the data set."""
+    found = contents(folder)
+    return [path for path, _ in [*found.train, *found.valid]]
 
 
-def decode(folder: Path) -> tuple:
-    """The class names, then images (uint8 `[N, C, H, W]`) and labels for training, then for the test.
+def listing(files: list[tuple[Path, int]]) -> str:
+    """What decoded images depend on: a changed, added or deleted file gives another text, so another cache."""
+    stats = [(path, path.stat(), label) for path, label in files]
+    return "\n".join(f"{label} {path} {s.st_size} {s.st_mtime_ns}" for path, s, label in stats)
 
-    Reads `train/<class>/*` and `test/<class>/*`; or only `<class>/*`, of which every fifth image becomes a test image.
-    Images in `unlabelled/` are training images of class -1, for an oracle to label.
 
-    Raises:
-        DatasetError: fewer than two classes, different ones in train and test, images unreadable or of several sizes.
-    """
-    parts = [part for part in (folder / "train", folder / "test") if part.is_dir()]
-    if len(parts) == 1:
-        raise DatasetError(f"{folder} has {parts[0].name}/ alone. Give it train/<class>/ and test/<class>/, or only <class>/.")
-    parts = parts or [folder]
-    found = [_by_class(part) for part in parts]
-    unlabelled = found[0].pop(UNLABELLED, []) if len(parts) == 1 else _unlabelled(folder)
-    classes = sorted(found[0])
-    if len(classes) < 2:
+def in_order(names) -> list[str]:
+    """By number if all names are numbers, else by the alphabet."""
+    if all(re.fullmatch(r"-?\d+(\.\d+)?", name, re.ASCII) for name in names):
+        return sorted(names, key=lambda name: (float(name), name))
+    return sorted(names)
+
+
+def _is_system(name: str) -> bool:
+    return name.startswith((".", "~$")) or name in SYSTEM
+
+
+def _entries(folder: Path, passed_over: Counter[str]) -> list[os.DirEntry]:
+    """What is in a folder, apart from what systems leave there."""
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be read ({error.strerror}): change its permissions, or remove it.") from None
+    for entry in entries:
+        if entry.is_symlink() and not os.path.exists(entry.path):
+            raise DatasetError(f"{entry.path} is a link to {os.readlink(entry.path)}, which cannot be reached: remove it.")
+    hidden = sum(_is_system(entry.name) for entry in entries)
+    passed_over["hidden or system files and folders"] += hidden
+    return [entry for entry in entries if not _is_system(entry.name)]
+
+
+def _walk(folder: Path, passed_over: Counter[str], above: tuple[Path, ...]) -> list[Path]:
+    real = folder.resolve()
+    if real in above:
+        raise DatasetError(f"{folder} is a link to a folder that it lies in: remove it.")
+    images = []
+    for entry in _entries(folder, passed_over):
+        path, suffix = Path(entry.path), Path(entry.name).suffix.lower()
+        if entry.is_dir():
+            images += _walk(path, passed_over, (*above, real))
+        elif suffix in UNREAD:
+            raise DatasetError(f"{path} is an image of a kind that is not read ({suffix}). Convert it to PNG, or remove it.")
+        elif suffix in SUFFIXES and entry.is_file():
+            images.append(path)
+        else:
+            passed_over[f"files that are no images ({suffix or 'without ending'})"] += 1
+    return images
+
+
+def _subfolders(folder: Path, passed_over: Counter[str]) -> tuple[list[Path], int]:
+    """The folders in a folder, and how many images lie beside them."""
+    entries = _entries(folder, passed_over)
+    loose = sum(entry.is_file() and Path(entry.name).suffix.lower() in SUFFIXES | UNREAD for entry in entries)
+    return [Path(entry.path) for entry in entries if entry.is_dir()], loose
+
+
+def _parts(folder: Path, below: list[Path]) -> tuple[dict[str, Path], list[Path]]:
+    """The folders that are parts of a data set by their names, and the others."""
+    parts: dict[str, Path] = {}
+    others = []
+    for path in sorted(below):
+        part = _part(path.name)
+        if part in parts:
+            raise DatasetError(f"{folder} has {parts[part].name}/ and {path.name}/: which is the {part} part? Remove one.")
+        if part:
+            parts[part] = path
+        else:
+            others.append(path)
+    return {part: parts[part] for part in PARTS if part in parts}, others
+
+
+def _part(name: str) -> str:
+    return next((part for part, names in PARTS.items() if names.fullmatch(name.lower())), "")
+
+
+def _by_class(folder: Path, passed_over: Counter[str]) -> dict[str, list[Path]]:
+    classes, loose = _subfolders(folder, passed_over)
+    passed_over["images outside the folders of classes"] += loose
+    return {path.name: _class(path, passed_over) for path in classes}
+
+
+def _class(folder: Path, passed_over: Counter[str]) -> list[Path]:
+    files = image_files(folder, passed_over)
+    if not files:
+        raise DatasetError(f"{folder} has no images ({', '.join(sorted(SUFFIXES))}). Convert what is in it, or remove it.")
+    inside = {path.relative_to(folder).parts[0] for path in files if path.parent != folder}
+    if parts := sorted(name for name in inside if _part(name)):
         raise DatasetError(
-            f"{parts[0]} has {len(classes)} folders with images, but at least 2 classes are needed. "
-            "Put the images of each class into a folder of its own: <class>/<image>."
+            f"{folder} has {parts[0]}/ in it: put the parts of a data set outside, {parts[0]}/{folder.name}/, or rename it."
         )
-    if len(found) == 2:
-        if sorted(found[1]) != classes:
-            odd = sorted(set(found[1]) ^ set(classes))
-            raise DatasetError(f"{folder}: train/ and test/ must have the same classes, but differ in {', '.join(odd)}.")
-    else:
-        every = found[0]
-        found = [{c: [p for i, p in enumerate(every[c]) if i % 5 != 4] for c in classes}, {c: every[c][4::5] for c in classes}]
-        short = [c for c in classes if not found[1][c]]
-        if short:
-            raise DatasetError(
-                f"{folder / short[0]} has {len(every[short[0]])} images, but at least 5 are needed to set one aside as a test."
-            )
-
-    paths = [[p for c in classes for p in part[c]] for part in found]
-    pixels = _pixels([paths[0] + unlabelled, paths[1]], folder)
-    labels = [np.repeat(np.arange(len(classes)), [len(part[c]) for c in classes]) for part in found]
-    labels[0] = np.concatenate([labels[0], np.full(len(unlabelled), -1)])
-    return classes, pixels[0], labels[0], pixels[1], labels[1]
+    return files
 
 
-def _unlabelled(folder: Path) -> list[Path]:
-    return image_files(folder / UNLABELLED) if (folder / UNLABELLED).is_dir() else []
-
-
-def _pixels(parts: list[list[Path]], folder: Path) -> list[np.ndarray]:
-    """uint8 `[N, C, H, W]` of each part; grey (C = 1) if all images are, else RGB."""
-    from PIL import Image
-
-    def read(path, first_size):
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS:,}: scale it down")
-            if first_size and image.size != first_size:
-                raise ValueError(
-                    "{}x{} pixels, but the first image has {}x{}: resize all to one size".format(*image.size, *first_size)
-                )
-            if image.mode not in MODES:  # 16 bits and floats: Pillow would cut them off at 255
-                raise ValueError(f"its pixels are of the kind {image.mode}, not of 8 bits: convert it")
-            return np.asarray(image.convert(MODES[image.mode])), image.size
-
-    decoded, size = [], None
-    for path in (path for part in parts for path in part):
-        try:
-            image, size = read(path, size)
-        except Exception as error:  # Pillow raises many kinds
-            raise DatasetError(f"{path.relative_to(folder)} cannot be used ({error}). Repair or remove it.") from None
-        decoded.append(image)
-    if any(image.ndim == 3 for image in decoded):
-        decoded = [image if image.ndim == 3 else np.repeat(image[..., None], 3, -1) for image in decoded]
-    else:
-        decoded = [image[..., None] for image in decoded]
-    stacked = np.stack(decoded).transpose(0, 3, 1, 2)
-    n_first = len(parts[0])
-    return [np.ascontiguousarray(stacked[:n_first]), np.ascontiguousarray(stacked[n_first:])]
+def _without_test(folder: Path, files: dict[str, list[Path]]) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Every fifth image of a class is for the test; of fewer than five the last one, unless it is alone."""
+    test = {name: paths[4::5] or paths[1:][-1:] for name, paths in files.items()}
+    if len(files) > 1 and not any(test.values()):
+        raise DatasetError(f"{folder} has one image a class, but at least 2 are needed to set one aside as a test.")
+    train = {name: [path for path in paths if path not in set(test[name])] for name, paths in files.items()}
+    return train, test

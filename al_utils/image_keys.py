@@ -56,18 +56,9 @@ def keys_of_dataset(dataset: Dataset, source: Path | None = None) -> ImageKeys:
     if not dataset.name.startswith("folder:"):
         return ImageKeys([f"{dataset.name} {i}" for i in range(n)], lambda i: dataset.train_images[i].numpy().tobytes())
     folder = folders.find(dataset.name)
-    files = training_files(folder)
+    files = folders.training_files(folder)
     if len(files) != n:
         raise folders.DatasetError(f"{dataset.name!r} has changed since it was read: run the notebook from its beginning.")
     if source:
         return keys_of_files([path.resolve() for path in files], source.resolve())
     return keys_of_files(files, folder)
-
-
-def training_files(folder: Path) -> list[Path]:
-    """The files of a folder's training images, in the order of the data set."""
-    parts = folder / "train" if (folder / "train").is_dir() else folder
-    found = folders._by_class(parts)
-    loose = found.pop(folders.UNLABELLED, []) if parts == folder else folders._unlabelled(folder)
-    cut = (lambda files: files) if parts != folder else (lambda files: [p for i, p in enumerate(files) if i % 5 != 4])
-    return [path for name in sorted(found) for path in cut(found[name])] + loose

@@ -3,7 +3,8 @@
 import re
 from pathlib import PurePath
 
-DATASET_LABELS = {"mnist5k": "MNIST-5k", "mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR-10"}
+DATASET_LABELS = {"mnist5k": "MNIST-5k", "mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR-10",
+                  "cifar100": "CIFAR-100", "svhn": "SVHN"}  # fmt: skip
 _LABELS = DATASET_LABELS | dict(
     lenet="LeNet", resnet18="ResNet-18", random="random", max_entropy="max. entropy", bald="BALD",
     variation_ratios="variation ratios", mean_std="mean std. deviation", least_confidence="least confidence",
@@ -25,6 +26,8 @@ def dataset_label(dataset: str) -> str:
     """How a data set is written in tables and figures; of a `folder:PATH` only the folder's name, never the path."""
     if is_cifar10_folder(dataset):
         return "CIFAR-10 (JPEG)"
+    if dataset.startswith("npz:"):
+        return PurePath(dataset.removeprefix("npz:")).stem or "own images"
     return DATASET_LABELS.get(dataset) or PurePath(dataset.removeprefix("folder:")).name or "own images"
 
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 from conftest import tiny
 
-from al_utils.datasets import DatasetError, check_fits, load_dataset, split
+from al_utils.datasets import DatasetError, load_dataset
+from al_utils.splits import check_fits, split
 
 
 def test_embedded_digits():

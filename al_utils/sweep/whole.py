@@ -175,23 +175,25 @@ def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict], needed: bo
     data is not `needed`: it may not be there any more.
     """
     from .. import checks
-    from ..datasets import check_fits, load_dataset
+    from ..datasets import load_dataset
     from ..folders import DatasetError
+    from ..splits import check_fits
 
     for run in sweep.runs:
         checks.check_names_known(run.config)
     try:
-        datasets = {name: load_dataset(name) for name in {run.config.dataset for run in sweep.runs}}
+        asked = {(run.config.dataset, run.config.image_size) for run in sweep.runs}
+        datasets = {name: load_dataset(*name) for name in asked}
     except DatasetError:
         if needed:
             raise
         return
     for run in sweep.runs:
-        check_fits(run.config, datasets[run.config.dataset])
+        dataset = datasets[run.config.dataset, run.config.image_size]
+        check_fits(run.config, dataset)
         checks.check_needs(run.config)
         if run.name in headers:
-            checksum = datasets[run.config.dataset].checksum
-            _check(folder / f"{run.name}.jsonl", headers[run.name], {"data": {"checksum": checksum}})
+            _check(folder / f"{run.name}.jsonl", headers[run.name], {"data": {"checksum": dataset.checksum}})
 
 
 def _check(path: Path, header: dict, expected: dict) -> None:

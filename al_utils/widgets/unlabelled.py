@@ -3,10 +3,12 @@
 import os
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import torch
 
+from .. import pictures
 from ..folders import UNLABELLED, DatasetError, find, image_files
 from ..image_keys import keys_of_files
 from ..person import LABEL, Answer
@@ -21,10 +23,8 @@ class Unlabelled:
         DatasetError: no folder, images of several sizes, too few of them, or names that cannot be folders.
     """
 
-    def __init__(self, dataset: str, classes: list[str], seed: int, least: int):
-        from PIL import Image
-
-        self.class_names, self.folder = classes, find(dataset)
+    def __init__(self, dataset: str, classes: list[str], seed: int, least: int, image_size: int = 0):
+        self.class_names, self.folder, self.image_size = classes, find(dataset), image_size
         bad = [name for name in classes if not name or "/" in name or name.startswith(".") or name == UNLABELLED]
         if bad or len(set(classes)) < max(2, len(classes)):
             raise DatasetError(
@@ -33,28 +33,15 @@ class Unlabelled:
         files = image_files(self.folder)
         if len(files) < least:
             raise DatasetError(f"{dataset!r} has {len(files)} images, but at least {least} are needed.")
-        sizes = set()
-        for path in files:
-            try:
-                with Image.open(path) as image:
-                    sizes.add(image.size)
-            except OSError as error:
-                raise DatasetError(f"{path.name} cannot be used ({error}). Repair or remove it.") from None
-        if len(sizes) > 1:
-            raise DatasetError(
-                f"the images of {dataset!r} have {len(sizes)} sizes, such as {sorted(sizes)[:2]}: resize all to one."
-            )
+        if not image_size:
+            pictures.check_one_size(files, self.folder)
         self.files = [files[i] for i in torch.randperm(len(files), generator=generator(seed, "start")).tolist()]
         self.keys = keys_of_files(self.files, self.folder)
 
     def uri(self, number: int) -> str:
         """An image for the page."""
-        import numpy as np
-        from PIL import Image
-
-        with Image.open(self.files[number]) as image:
-            pixels = np.array(image.convert("RGB"))
-        return data_uri(png_pixels(torch.from_numpy(pixels).permute(2, 0, 1)))
+        pixels = torch.from_numpy(pictures.read(self.files[number], self.image_size, Counter()).copy())
+        return data_uri(png_pixels(pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)))
 
 
 def lay_out(images: Unlabelled, answers: dict[int, Answer], n_each: int, folder: Path) -> None:
