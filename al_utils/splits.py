@@ -102,12 +102,13 @@ def check_fits(config: ExperimentConfig, dataset: Dataset) -> None:
     labels_M = dataset.train_labels[: len(dataset.train_labels) - dataset.n_valid]
     sizes = class_sizes(labels_M, config.imbalance)
     n_classes, n = len(dataset.class_names), sum(sizes) + int((labels_M < 0).sum())
+    left = f" that imbalance={config.imbalance:g} leaves" if config.imbalance > 1 else ""
     from_train = 0 if dataset.n_valid else config.n_valid
     n_labels = config.n_labels[-1]
     if n_labels - config.n_initial > (n - config.n_initial - from_train) * config.pool_repeats:
         raise ValueError(
             f"{n_labels:,} labels (n_initial={config.n_initial} + n_rounds={config.n_rounds} x n_query={config.n_query}) and "
-            f"n_valid={config.n_valid} validation images are more than the {n:,} training images of {dataset.label}. "
+            f"n_valid={config.n_valid} validation images are more than the {n:,} training images of {dataset.label}{left}. "
             "Lower n_rounds, n_query, n_initial or n_valid."
         )
     if config.n_valid > dataset.n_valid > 0:
@@ -120,7 +121,7 @@ def check_fits(config: ExperimentConfig, dataset: Dataset) -> None:
     if config.initial_draw == "balanced" and needed > smallest:
         raise ValueError(
             f"n_initial={config.n_initial} and n_valid={config.n_valid} take {needed} images of each of the {n_classes} "
-            f"classes, but the smallest class of {dataset.label} has {smallest}. Lower n_initial or n_valid, or set "
+            f"classes, but the smallest class of {dataset.label} has {smallest}{left}. Lower n_initial or n_valid, or set "
             "initial_draw='random'."
         )
     if config.n_initial + from_train > sum(sizes):

@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import tiny
 
 from al_utils.datasets import DatasetError, load_dataset
-from al_utils.splits import check_fits, split
 
 
 def test_embedded_digits():
@@ -66,31 +64,3 @@ def test_a_missing_folder_and_a_missing_data_set_say_what_to_do(monkeypatch, tmp
     monkeypatch.setenv("AL_DATA_DIR", str(tmp_path))
     with pytest.raises(DatasetError, match="AL_DATA_DIR.*mnist5k"):
         load_dataset("cifar10")
-
-
-def test_split_is_balanced_disjoint_and_complete():
-    labels = torch.randint(0, 7, (2_000,), generator=torch.Generator().manual_seed(0))
-    s = split(labels, n_initial=30, n_valid=70, seed=3)
-    assert sorted(torch.cat([s.initial, s.valid, s.pool]).tolist()) == list(range(2_000))
-    assert set(torch.bincount(labels[s.initial], minlength=7).tolist()) == {4, 5}  # 30 / 7
-    assert torch.bincount(labels[s.valid], minlength=7).tolist() == [10] * 7
-
-
-def test_split_follows_its_seed_alone():
-    labels = torch.arange(1_000) % 10
-    one, again, other = (split(labels, 100, 300, seed) for seed in (0, 0, 1))
-    assert torch.equal(one.initial, again.initial) and torch.equal(one.valid, again.valid)
-    assert not torch.equal(one.initial, other.initial)
-
-
-@pytest.mark.parametrize(
-    "changes, says",
-    [
-        (dict(n_rounds=1_000), "more than the 4,000 training images"),
-        (dict(n_initial=2_000, n_valid=2_000), "more than"),
-        (dict(n_initial=1, n_valid=3_995, n_rounds=0), "smallest class of MNIST-5k has 400"),
-    ],
-)  # fmt: skip
-def test_more_images_than_there_are(changes, says):
-    with pytest.raises(ValueError, match=says):
-        check_fits(tiny(**changes), load_dataset("mnist5k"))

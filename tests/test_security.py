@@ -163,8 +163,7 @@ def test_pickles_in_the_cache_are_not_unpickled(tmp_path, monkeypatch):
     monkeypatch.setenv("AL_CACHE_DIR", str(tmp_path))
     load_dataset("mnist5k")
     np.save(tmp_path / "mnist5k" / "train_labels.npy", np.array([Payload(tmp_path / "ran")], dtype=object))
-    with pytest.raises(DatasetError, match="is damaged"):
-        load_dataset("mnist5k")
+    assert load_dataset("mnist5k").checksum == "1adea2bf696df09f"  # made again
     assert not (tmp_path / "ran").exists()
 
 
