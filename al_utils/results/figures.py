@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from ..words import dataset_label, label
 from . import curves
 from .looks import Look, look, strategy_style, styled
-from .studies import NOT_RUN, SECONDS, by_study, groups, ordered
+from .studies import NOT_RUN, SECONDS, by_study, each_row, groups, ordered
 
 
 @styled
@@ -31,7 +32,7 @@ def learning_curves(
         ValueError: the rounds mix studies, or fields that are not laid out; their mean would mean nothing.
     """
     _check_unmixed(study, {rows, columns, lines})
-    share = "col"  # panels of one data set have one scale
+    share: Literal["col", "row"] = "col"  # panels of one data set have one scale
     if study[columns].nunique() == 1:
         rows, columns, share = columns, rows, "row"  # side by side rather than a tower
     across, down = ordered(study[columns]), ordered(study[rows])
@@ -135,25 +136,31 @@ def _name(field, value):
 
 
 @styled
-def class_balance(balance: pd.DataFrame, class_names: Sequence[str] | None = None) -> Figure:
-    """Heat map of `queries.class_balance` for one data set: network and strategy by class; white is random's share."""
+def class_balance(balance: pd.DataFrame, class_names: Sequence[str] | None = None, most: int = 30) -> Figure:
+    """Heat map of `queries.class_balance` for one data set: network and strategy by class; white is random's share.
+
+    Of more than `most` classes it shows those that are the farthest from random's share.
+    """
     rows = [(f"{label(m)}, {label(s)}", part) for (_, m, s), part in groups(balance, ["dataset", "model", "strategy"])]
     if not rows:
         return _empty("no queries")
     shares = 100 * np.array([part.share for _, part in rows])
-    excess, n = shares - 100 * np.array([part.expected for _, part in rows]), shares.shape[1]
-    figure = Figure(figsize=(2.4 + 0.55 * n, 0.9 + 0.32 * len(rows)))
+    excess, n_classes = shares - 100 * np.array([part.expected for _, part in rows]), shares.shape[1]
+    shown = np.sort(np.argsort(-np.abs(excess).max(0), kind="stable")[:most])
+    figure = Figure(figsize=(2.4 + 0.55 * len(shown), 0.9 + 0.32 * len(rows)))
     ax = figure.subplots()
-    far = max(np.abs(excess).max(), 50 / n)
-    ax.imshow(excess, cmap="PuOr_r", vmin=-far, vmax=far, aspect="auto")
-    for (i, j), share in np.ndenumerate(shares):
-        colour = "white" if abs(excess[i, j]) > 0.65 * far else "#222222"
-        ax.text(j, i, f"{share:.0f}", ha="center", va="center", color=colour)
-    names = list(class_names) if class_names is not None else range(n)
-    ax.set_xticks(range(n), names, rotation=0 if max(len(str(c)) for c in names) < 5 else 35, ha="center")
+    far = max(np.abs(excess).max(), 50 / n_classes)
+    ax.imshow(excess[:, shown], cmap="PuOr_r", vmin=-far, vmax=far, aspect="auto")
+    digits = 0 if n_classes <= most else 1
+    for i, (j, c) in itertools.product(range(len(rows)), enumerate(shown)):
+        colour = "white" if abs(excess[i, c]) > 0.65 * far else "#222222"
+        ax.text(j, i, f"{shares[i, c]:.{digits}f}", ha="center", va="center", color=colour)
+    names = [str(class_names[c] if class_names is not None else c) for c in shown]
+    ax.set_xticks(range(len(shown)), names, rotation=0 if max(map(len, names)) < 5 else 35, ha="center")
     ax.set_yticks(range(len(rows)), [name for name, _ in rows])
+    part = "" if len(shown) == n_classes else f", the {len(shown)} of {n_classes:,} classes farthest from random's share"
     ax.set_xlabel("class")
-    ax.set_title(f"{dataset_label(balance.dataset.iloc[0])}: share of the queries (%)", loc="left")
+    ax.set_title(f"{dataset_label(balance.dataset.iloc[0])}: share of the queries (%){part}", loc="left")
     ax.grid(False)
     ax.tick_params(length=0)
     return figure
@@ -164,7 +171,7 @@ def noisy_share(shares: pd.DataFrame) -> Figure:
     """`queries.noisy_share` as points with their 95% intervals over seeds, against the noise rate (grey line)."""
     figure, panels = _bars(shares, ["model", "noise", "strategy"], "noisy queries (%)", "no noisy images")
     for ax, part in panels:
-        for y, row in zip(part.y, part.itertuples()):
+        for y, row in zip(part.y, each_row(part)):
             colour, _, marker = strategy_style(row.strategy)
             ax.plot([100 * row.rate] * 2, [y - 0.5, y + 0.5], color="#888888", lw=1)
             if row.excess.n > 1:

@@ -6,7 +6,7 @@ import pandas as pd
 from scipy import stats
 
 from .statistics import Interval, interval, signs
-from .studies import CELL, groups, names
+from .studies import CELL, each_row, groups, names
 from .tables import from_rows
 
 
@@ -106,6 +106,6 @@ def noisy_share_table(shares: pd.DataFrame) -> pd.DataFrame:
         names((r.dataset, r.model, r.noise, r.strategy)): {
             "queries": f"{r.queried:,}", "noisy": f"{r.share:.1%}", "noise rate": f"{r.rate:.0%}",
             "95% interval": f"{r.low:.1%} to {r.high:.1%}" if r.excess.n > 1 else "one seed", "": r.verdict,
-        } for r in shares.itertuples()
+        } for r in each_row(shares)
     }  # fmt: skip
     return from_rows(table, ["data set", "network", "noise", "strategy"])
