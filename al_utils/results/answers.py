@@ -11,6 +11,7 @@ import pandas as pd
 from ..words import and_list, label
 from . import phrases
 from .paper import MODELS, STRATEGIES
+from .power import fewer_seeds
 from .statistics import Interval, equivalence_bound, interval, signed, signs
 from .studies import CELL, RUN, STUDY, each_row, final, groups, names, ordered, unequal
 from .tables import text_table
@@ -54,6 +55,19 @@ def against_random_table(study: pd.DataFrame) -> pd.DataFrame:
         for strategy, i, within, sign in zip(group.strategy, group.difference, group.within, group.sign):
             verdict = {1: "ahead", 0: f"undecided, within ±{within:.1f}", -1: "behind"}[sign] if i.n > 1 else "undecided"
             cells[names(key), label(strategy)] = f"{signed(i.mean)} ({i.bounds})\n{verdict}"
+    return text_table(cells, ["data set", "network", "noise"], [""])
+
+
+def fewer_seeds_table(study: pd.DataFrame, seeds: int = 3) -> pd.DataFrame:
+    """What all choices of `seeds` seeds say of each strategy against random, where at least twice as many were run."""
+    cells = {}
+    for strategy in [s for s in ordered(study.strategy) if s != "random"]:
+        for key, group in groups(differences(final(study), "strategy", strategy, "random"), CELL):
+            if len(group) >= 2 * seeds:
+                found = fewer_seeds(group, seeds)
+                decide = f"decide {found.decide:.0%}, otherwise {found.decide_otherwise:.0%}"
+                text = f"order otherwise {found.order_otherwise:.0%}\n{decide}"
+                cells[names(key), label(strategy)] = text
     return text_table(cells, ["data set", "network", "noise"], [""])
 
 

@@ -1,7 +1,7 @@
 """Every figure of results, in one style (`looks`). Functions return a `Figure`; none draws to the screen."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -167,6 +167,29 @@ def class_balance(balance: pd.DataFrame, class_names: Sequence[str] | None = Non
 
 
 @styled
+def first_and_last(images: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Images `[n, C, H, W]` of the first and of the last query, a row for each strategy, the most wanted first."""
+    n = max(len(query) for both in images.values() for query in both)
+    figure = Figure(figsize=(1.5 + 0.55 * (2 * n + 1), 0.35 + 0.58 * len(images)))
+    gap = 0.6  # of an image, between the two queries
+    axes = figure.subplots(len(images), 2 * n + 1, squeeze=False, width_ratios=[*[1] * n, gap, *[1] * n])
+    for row, (strategy, (first, last)) in zip(axes, images.items()):
+        for ax in row:
+            ax.axis("off")
+        for ax, image_C_H_W in [*zip(row[:n], first), *zip(row[n + 1 :], last)]:
+            _show(ax, image_C_H_W, highest=255)
+        row[0].text(-0.2, 0.5, label(strategy), transform=row[0].transAxes, ha="right", va="center")
+    axes[0, 0].set_title("first query", loc="left", fontsize=8)
+    axes[0, n + 1].set_title("last query", loc="left", fontsize=8)
+    return figure
+
+
+def _show(ax, image_C_H_W, highest):
+    shown = image_C_H_W[0] if len(image_C_H_W) == 1 else image_C_H_W.transpose(1, 2, 0)
+    ax.imshow(shown, cmap="gray", vmin=0, vmax=highest, interpolation="nearest")
+
+
+@styled
 def noisy_share(shares: pd.DataFrame) -> Figure:
     """`queries.noisy_share` as points with their 95% intervals over seeds, against the noise rate (grey line)."""
     figure, panels = _bars(shares, ["model", "noise", "strategy"], "noisy queries (%)", "no noisy images")
@@ -234,8 +257,7 @@ def image_grid(images_N_C_H_W, titles: Sequence[str] | None = None, columns: int
     for ax in axes:
         ax.axis("off")
     for ax, image_C_H_W, title in zip(axes, images, titles or [""] * len(images)):
-        shown = image_C_H_W[0] if len(image_C_H_W) == 1 else image_C_H_W.transpose(1, 2, 0)
-        ax.imshow(shown, cmap="gray", vmin=0, vmax=255 if images.dtype == np.uint8 else 1, interpolation="nearest")
+        _show(ax, image_C_H_W, highest=255 if images.dtype == np.uint8 else 1)
         ax.set_title(title, fontsize=8, pad=2)
     return figure
 

@@ -33,10 +33,16 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
         if header:
             finished = len(rounds) == header["config"]["n_rounds"] + 1
             done = dict(done=len(rounds), finished=finished, stopped=header.get("stopped", ""))
-            extra = dict(class_names=header["data"]["classes"], environment=_line(header["environment"]))
+            extra = dict(
+                class_names=header["data"]["classes"],
+                checksum=header["data"]["checksum"],
+                environment=_line(header["environment"]),
+            )
             where = dict(run=path.stem, path=path.relative_to(located(folder)).as_posix())
             found.append(where | header["config"] | done | extra)
-    return pd.DataFrame(found, columns=["run", "path", *CONFIG, "done", "finished", "stopped", "class_names", "environment"])
+    return pd.DataFrame(
+        found, columns=["run", "path", *CONFIG, "done", "finished", "stopped", "class_names", "checksum", "environment"]
+    )
 
 
 def _line(environment: dict) -> str:
