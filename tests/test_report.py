@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import papermill
 import pytest
 from matplotlib.figure import Figure
@@ -164,6 +165,19 @@ def test_class_balance_and_its_entropy(tmp_path):
     assert balance[balance.strategy == "bald"].expected.tolist() == [0.75, 0.25, 0, 0]
     against = queries.evenness_against_random(study(tmp_path), {"mnist5k": 4})["mnist5k", "lenet", "bald"]
     assert against.mean == pytest.approx(1 - balance.entropy[0]) and against.n == 1
+
+
+def test_a_thousand_classes_are_a_figure_one_can_read(tmp_path):
+    write(tmp_path, [0.5, 0.6], classes=[0, 1, 2, 3])
+    write(tmp_path, [0.5, 0.6], classes=[0, 1, 2, 3], strategy="bald")
+    found = study(tmp_path)
+    queried = (found.strategy == "bald") & (found["round"] == 0)
+    found.loc[queried, "true_classes"] = pd.Series([[7, 7, 7, 999]], found.index[queried])
+    balance = queries.class_balance(found, {"mnist5k": 1_000})
+    (ax,) = figures.class_balance(balance, [f"class {c}" for c in range(1_000)]).axes
+    shown = [text.get_text() for text in ax.get_xticklabels()]
+    assert len(shown) == 30 and {"class 0", "class 7", "class 999"} <= set(shown)
+    assert "the 30 of 1,000 classes farthest" in ax.get_title("left")
 
 
 def test_noisy_share_and_its_interval_over_seeds(tmp_path):
@@ -380,8 +394,6 @@ def test_image_grid_takes_bytes_and_standardised_floats(shape):
 
 
 def test_user_text_is_escaped():
-    import pandas as pd
-
     table = pages.html_table(pd.DataFrame({"<i>": {"<u>": "<script>\nline"}}), "<b>")
     assert "<script>" not in table and "<i>" not in table and "<u>" not in table and "<b>" not in table
     assert "&lt;script&gt;<br>line" in table
@@ -408,7 +420,8 @@ def test_the_notebook_reports_everything_and_says_when_it_is_stale(tmp_path):
               dataset="folder:/home/someone/cifar10_jpeg")  # fmt: skip
     text, pictures = run_notebook(folder, folder / "report.ipynb")
     for part in ("36 finished, 0 unfinished", "90.0 ± 0.0% (2)", "paper 13.92%", "chance is not ruled out",
-                 "a &lt;fast&gt; one", "CIFAR-10 (JPEG) is compared with the paper&#x27;s CIFAR-10", "The paper&#x27;s two tables disagree",
+                 "a &lt;fast&gt; one", "CIFAR-10 (JPEG) is compared with the paper&#x27;s CIFAR-10",
+                 "The paper&#x27;s two tables disagree",
                  '<ul class="summary"><li>36 finished runs: CIFAR-10 (JPEG)'):  # fmt: skip
         assert part in text
     assert 'href="folder-cifar10_jpeg__lenet__random__none__seed-0.jsonl"' in text

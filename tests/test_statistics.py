@@ -100,6 +100,13 @@ def test_seeds_needed_and_wrong_order():
     assert power.wrong_order(0.7, 2.0, paired=False) == pytest.approx((first < second).mean(), abs=0.005)
 
 
+def test_what_fewer_seeds_would_have_said():
+    found = power.fewer_seeds([1.0, 1.1, 0.9, -4.0])  # the mean is below zero, as of every three with -4
+    assert found.order_otherwise == 1 / 4 and found.decide == 1 / 4 and found.decide_otherwise == 1 / 4
+    with pytest.raises(ValueError, match="3 seeds are not more than the 3"):
+        power.fewer_seeds([1.0, 2.0, 3.0])
+
+
 def test_the_floor_of_the_calibration_error():
     rng = np.random.default_rng(0)
     errors = []

@@ -11,8 +11,9 @@ import pandas as pd
 from ..words import and_list, label
 from . import phrases
 from .paper import MODELS, STRATEGIES
+from .power import fewer_seeds
 from .statistics import Interval, equivalence_bound, interval, signed, signs
-from .studies import CELL, RUN, STUDY, final, groups, names, ordered, unequal
+from .studies import CELL, RUN, STUDY, each_row, final, groups, names, ordered, unequal
 from .tables import text_table
 
 
@@ -57,6 +58,19 @@ def against_random_table(study: pd.DataFrame) -> pd.DataFrame:
     return text_table(cells, ["data set", "network", "noise"], [""])
 
 
+def fewer_seeds_table(study: pd.DataFrame, seeds: int = 3) -> pd.DataFrame:
+    """What all choices of `seeds` seeds say of each strategy against random, where at least twice as many were run."""
+    cells = {}
+    for strategy in [s for s in ordered(study.strategy) if s != "random"]:
+        for key, group in groups(differences(final(study), "strategy", strategy, "random"), CELL):
+            if len(group) >= 2 * seeds:
+                found = fewer_seeds(group, seeds)
+                decide = f"decide {found.decide:.0%}, otherwise {found.decide_otherwise:.0%}"
+                text = f"order otherwise {found.order_otherwise:.0%}\n{decide}"
+                cells[names(key), label(strategy)] = text
+    return text_table(cells, ["data set", "network", "noise"], [""])
+
+
 def rq1(study: pd.DataFrame) -> list[str]:
     """Which strategy is the most effective? A paragraph per network, computed from the final test accuracies."""
     found = ordered(study.strategy)
@@ -74,7 +88,7 @@ def _rq1_of(study: pd.DataFrame) -> str:
         return f"not answered, no finished run of a strategy other than {label(found[0])}; there is nothing to compare."
     if not any(len(differences(last, "strategy", a, b)) for a, b in itertools.combinations(found, 2)):
         return "not answered, no two strategies have finished runs on the same data, noise and seed."
-    all_rounds = study.groupby([*RUN, *STUDY], as_index=False, dropna=False).test_accuracy.mean()
+    all_rounds = study.groupby([*RUN, *STUDY], dropna=False).test_accuracy.mean().reset_index()
     average = winner(all_rounds)
     over_all = f"By the mean accuracy over all rounds instead of the last: {label(average) if average else 'not decided'}."
     return " ".join([_leader(last), over_all, *_counts(study)])
@@ -99,7 +113,7 @@ def _leader(last: pd.DataFrame) -> str:
     best = winner(last) or max(leads, key=lambda a: leads[a])
     compared = "; ".join(f"against {label(b)} {gap}" for b, gap in versus[best].items())
     alone = [label(b) for b in found if b != best and b not in versus[best]]
-    gap = f" It shares no cell and seed with {and_list(alone)}." if alone else ""
+    apart = f" It shares no cell and seed with {and_list(alone)}." if alone else ""
     if best == winner(last):
         return (
             f"{label(best)} is the most effective strategy by this evidence. Its final test accuracy, paired by seed "
@@ -107,7 +121,7 @@ def _leader(last: pd.DataFrame) -> str:
         )
     return (
         f"which strategy is the most effective is not decided by this evidence. {_upper(label(best))} has the highest final "
-        f"test accuracy on average, but its lead is not beyond doubt: {compared}.{gap}"
+        f"test accuracy on average, but its lead is not beyond doubt: {compared}.{apart}"
     )
 
 
@@ -121,7 +135,7 @@ def _counts(study: pd.DataFrame) -> list[str]:
         counts.append(f"{label(strategy)} is ahead in {n[1]}, behind in {n[-1]} and undecided in {n[0]} of {len(part)}")
     corrected = f", corrected for these {len(table)} verdicts (Holm)" if len(table) > 1 else ""
     sentences = [f"Against random, by cell of data and noise{corrected}: {'; '.join(counts)}."]
-    top = table.loc[table.difference.map(lambda i: abs(i.mean)).idxmax()]
+    top = max(each_row(table), key=lambda row: abs(row.difference.mean))
     where = ", ".join(names((top.dataset, top.model, top.noise)))
     doubt = "" if top.sign else " It, too, is undecided."
     return [

@@ -76,7 +76,7 @@ def table_2(study: pd.DataFrame) -> pd.DataFrame:
 
 def table_2_caption(study: pd.DataFrame) -> str:
     """The numbers of labels behind the two accuracies of a cell, and what stands in for what."""
-    ours = [f"ours after {labels_phrase(final(study))} labels, the paper's after 1,100"] if len(study) else []
+    ours = [f"Ours after {labels_phrase(final(study))} labels, the paper's after 1,100"] if len(study) else []
     return "; ".join([*ours, *stand_ins(study.dataset)])
 
 

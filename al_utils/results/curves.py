@@ -1,10 +1,11 @@
 """Estimates from learning curves: a frame with a row per number of labels and a column per seed, in points of percent."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 CLOSE = 1e-4  # points: a float32 mean of 0.9 is a little less than 0.9
@@ -29,7 +30,7 @@ def first_at(curves: pd.DataFrame, target: float) -> pd.Series:
     return reached.idxmax().astype(float).where(reached.any(), math.inf)
 
 
-def median_labels(first: Sequence[float], last: Sequence[float]) -> float:
+def median_labels(first: ArrayLike, last: ArrayLike) -> float:
     """Median of the labels needed by Kaplan and Meier (1958): runs that did not arrive (`inf`) count as "more than `last`".
 
     `last` is each run's number of labels at its end. Infinite where fewer than half arrive.

@@ -1,7 +1,8 @@
 """Every figure of results, in one style (`looks`). Functions return a `Figure`; none draws to the screen."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from ..words import dataset_label, label
 from . import curves
 from .looks import Look, look, strategy_style, styled
-from .studies import NOT_RUN, SECONDS, by_study, groups, ordered
+from .studies import NOT_RUN, SECONDS, by_study, each_row, groups, ordered
 
 
 @styled
@@ -31,7 +32,7 @@ def learning_curves(
         ValueError: the rounds mix studies, or fields that are not laid out; their mean would mean nothing.
     """
     _check_unmixed(study, {rows, columns, lines})
-    share = "col"  # panels of one data set have one scale
+    share: Literal["col", "row"] = "col"  # panels of one data set have one scale
     if study[columns].nunique() == 1:
         rows, columns, share = columns, rows, "row"  # side by side rather than a tower
     across, down = ordered(study[columns]), ordered(study[rows])
@@ -135,28 +136,57 @@ def _name(field, value):
 
 
 @styled
-def class_balance(balance: pd.DataFrame, class_names: Sequence[str] | None = None) -> Figure:
-    """Heat map of `queries.class_balance` for one data set: network and strategy by class; white is random's share."""
+def class_balance(balance: pd.DataFrame, class_names: Sequence[str] | None = None, most: int = 30) -> Figure:
+    """Heat map of `queries.class_balance` for one data set: network and strategy by class; white is random's share.
+
+    Of more than `most` classes it shows those that are the farthest from random's share.
+    """
     rows = [(f"{label(m)}, {label(s)}", part) for (_, m, s), part in groups(balance, ["dataset", "model", "strategy"])]
     if not rows:
         return _empty("no queries")
     shares = 100 * np.array([part.share for _, part in rows])
-    excess, n = shares - 100 * np.array([part.expected for _, part in rows]), shares.shape[1]
-    figure = Figure(figsize=(2.4 + 0.55 * n, 0.9 + 0.32 * len(rows)))
+    excess, n_classes = shares - 100 * np.array([part.expected for _, part in rows]), shares.shape[1]
+    shown = np.sort(np.argsort(-np.abs(excess).max(0), kind="stable")[:most])
+    figure = Figure(figsize=(2.4 + 0.55 * len(shown), 0.9 + 0.32 * len(rows)))
     ax = figure.subplots()
-    far = max(np.abs(excess).max(), 50 / n)
-    ax.imshow(excess, cmap="PuOr_r", vmin=-far, vmax=far, aspect="auto")
-    for (i, j), share in np.ndenumerate(shares):
-        colour = "white" if abs(excess[i, j]) > 0.65 * far else "#222222"
-        ax.text(j, i, f"{share:.0f}", ha="center", va="center", color=colour)
-    names = list(class_names) if class_names is not None else range(n)
-    ax.set_xticks(range(n), names, rotation=0 if max(len(str(c)) for c in names) < 5 else 35, ha="center")
+    far = max(np.abs(excess).max(), 50 / n_classes)
+    ax.imshow(excess[:, shown], cmap="PuOr_r", vmin=-far, vmax=far, aspect="auto")
+    digits = 0 if n_classes <= most else 1
+    for i, (j, c) in itertools.product(range(len(rows)), enumerate(shown)):
+        colour = "white" if abs(excess[i, c]) > 0.65 * far else "#222222"
+        ax.text(j, i, f"{shares[i, c]:.{digits}f}", ha="center", va="center", color=colour)
+    names = [str(class_names[c] if class_names is not None else c) for c in shown]
+    ax.set_xticks(range(len(shown)), names, rotation=0 if max(map(len, names)) < 5 else 35, ha="center")
     ax.set_yticks(range(len(rows)), [name for name, _ in rows])
+    part = "" if len(shown) == n_classes else f", the {len(shown)} of {n_classes:,} classes farthest from random's share"
     ax.set_xlabel("class")
-    ax.set_title(f"{dataset_label(balance.dataset.iloc[0])}: share of the queries (%)", loc="left")
+    ax.set_title(f"{dataset_label(balance.dataset.iloc[0])}: share of the queries (%){part}", loc="left")
     ax.grid(False)
     ax.tick_params(length=0)
     return figure
+
+
+@styled
+def first_and_last(images: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Images `[n, C, H, W]` of the first and of the last query, a row for each strategy, the most wanted first."""
+    n = max(len(query) for both in images.values() for query in both)
+    figure = Figure(figsize=(1.5 + 0.55 * (2 * n + 1), 0.35 + 0.58 * len(images)))
+    gap = 0.6  # of an image, between the two queries
+    axes = figure.subplots(len(images), 2 * n + 1, squeeze=False, width_ratios=[*[1] * n, gap, *[1] * n])
+    for row, (strategy, (first, last)) in zip(axes, images.items()):
+        for ax in row:
+            ax.axis("off")
+        for ax, image_C_H_W in [*zip(row[:n], first), *zip(row[n + 1 :], last)]:
+            _show(ax, image_C_H_W, highest=255)
+        row[0].text(-0.2, 0.5, label(strategy), transform=row[0].transAxes, ha="right", va="center")
+    axes[0, 0].set_title("first query", loc="left", fontsize=8)
+    axes[0, n + 1].set_title("last query", loc="left", fontsize=8)
+    return figure
+
+
+def _show(ax, image_C_H_W, highest):
+    shown = image_C_H_W[0] if len(image_C_H_W) == 1 else image_C_H_W.transpose(1, 2, 0)
+    ax.imshow(shown, cmap="gray", vmin=0, vmax=highest, interpolation="nearest")
 
 
 @styled
@@ -164,7 +194,7 @@ def noisy_share(shares: pd.DataFrame) -> Figure:
     """`queries.noisy_share` as points with their 95% intervals over seeds, against the noise rate (grey line)."""
     figure, panels = _bars(shares, ["model", "noise", "strategy"], "noisy queries (%)", "no noisy images")
     for ax, part in panels:
-        for y, row in zip(part.y, part.itertuples()):
+        for y, row in zip(part.y, each_row(part)):
             colour, _, marker = strategy_style(row.strategy)
             ax.plot([100 * row.rate] * 2, [y - 0.5, y + 0.5], color="#888888", lw=1)
             if row.excess.n > 1:
@@ -227,8 +257,7 @@ def image_grid(images_N_C_H_W, titles: Sequence[str] | None = None, columns: int
     for ax in axes:
         ax.axis("off")
     for ax, image_C_H_W, title in zip(axes, images, titles or [""] * len(images)):
-        shown = image_C_H_W[0] if len(image_C_H_W) == 1 else image_C_H_W.transpose(1, 2, 0)
-        ax.imshow(shown, cmap="gray", vmin=0, vmax=255 if images.dtype == np.uint8 else 1, interpolation="nearest")
+        _show(ax, image_C_H_W, highest=255 if images.dtype == np.uint8 else 1)
         ax.set_title(title, fontsize=8, pad=2)
     return figure
 

@@ -3,12 +3,13 @@
 import functools
 import hashlib
 from collections.abc import Callable
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-import matplotlib
+from matplotlib import style
 
-STYLE = {
-    "figure.dpi": 90, "figure.constrained_layout.use": True, "font.size": 9, "axes.titlesize": 10,
+DPI = 90
+STYLE: dict[str, Any] = {
+    "figure.dpi": DPI, "figure.constrained_layout.use": True, "font.size": 9, "axes.titlesize": 10,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#888888", "axes.grid": True,
     "axes.axisbelow": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "xtick.color": "#555555",
     "ytick.color": "#555555", "legend.frameon": False, "lines.linewidth": 1.5, "lines.markersize": 4.5,
@@ -76,7 +77,8 @@ def look(field: str, value, position: int) -> Look:
     return Look(_COLOURS[position % len(_COLOURS)], _DASHES[position % len(_DASHES)], _MARKERS[position % len(_MARKERS)])
 
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
@@ -84,7 +86,7 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def draw(*args: P.args, **options: P.kwargs) -> R:
-        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+        with style.context(STYLE):
             return function(*args, **options)
 
     return draw

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .looks import STYLE
-from .studies import NOT_RUN
+from .looks import DPI
+from .studies import NOT_RUN, each_row
 
 
 def picture(figure: Figure, marks: Mapping[str, str] | None = None):
@@ -25,7 +25,7 @@ def picture(figure: Figure, marks: Mapping[str, str] | None = None):
     from PIL.PngImagePlugin import PngInfo
 
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, dpi=2 * STYLE["figure.dpi"], bbox_inches="tight", facecolor="white")
+    figure.savefig(drawn, dpi=2 * DPI, bbox_inches="tight", facecolor="white")
     info = PngInfo()
     for name, text in (marks or {}).items():
         info.add_text(name, text)
@@ -37,8 +37,9 @@ def picture(figure: Figure, marks: Mapping[str, str] | None = None):
 def html_table(table: pd.DataFrame, caption: str = "") -> str:
     """A table of text as HTML that needs no network; all text is escaped, and the paper's numbers are set small."""
     from pandas.io.formats.style import Styler  # here: an experiment shows no table, and Jinja takes its time
+    from pandas.io.formats.style_render import CSSDict
 
-    look = [
+    look: list[CSSDict] = [
         {"selector": "", "props": "border-collapse: collapse; font-size: 0.85em; margin: 0.5em 0 1em"},
         {"selector": "caption", "props": "caption-side: bottom; text-align: left; color: #777; padding-top: 0.5em"},
         {"selector": "th, td", "props": "text-align: left; vertical-align: top; padding: 0.35em 0.6em"},
@@ -82,7 +83,7 @@ def html_list(lines: Iterable[str], kind: str = "") -> str:
 def html_runs(runs: pd.DataFrame, folder: Path) -> str:
     """Every run of `studies.read_runs` with links to its notebook and ledger, from `folder`; closed until opened."""
     lines = []
-    for run in runs.itertuples():
+    for run in each_row(runs):
         notebook = Path(run.path).with_suffix(".ipynb")
         links = [_link(run.path, "ledger"), *([_link(notebook.as_posix(), "notebook")] if (folder / notebook).exists() else [])]
         state = (

@@ -59,7 +59,8 @@ ACCURACY = _parse(_TABLE_2)  # by data set, network, strategy and noise
 
 def table_2(dataset: str, model: str, strategy: str, noise: str) -> float | None:
     """The published test accuracy in %, or None where the paper has none."""
-    return ACCURACY.get((published_dataset(dataset), model, strategy, noise))
+    theirs = published_dataset(dataset)
+    return ACCURACY.get((theirs, model, strategy, noise)) if theirs else None
 
 
 def figure_3(scenario: str, model: str, strategy: str = "") -> float | None:

@@ -1,7 +1,11 @@
-"""What a number of seeds can decide: how often it orders two strategies wrongly, and how many would be enough."""
+"""What a number of seeds can decide: how often it orders two strategies wrongly, how many are enough, what fewer would say."""
 
+import itertools
 import math
+from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 
@@ -29,3 +33,30 @@ def seeds_needed(difference: float, deviation: float, power: float = 0.8, paired
     if difference == 0 or missing(10_000) < 0:
         return math.inf
     return 2 if missing(2) >= 0 else math.ceil(optimize.brentq(missing, 2, 10_000))
+
+
+@dataclass(frozen=True)
+class FewerSeeds:
+    """Of all ways to take a few of the seeds, the share (0 to 1) that orders otherwise, decides, and decides otherwise."""
+
+    order_otherwise: float
+    decide: float
+    decide_otherwise: float
+
+
+def fewer_seeds(differences: ArrayLike, seeds: int = 3) -> FewerSeeds:
+    """What `seeds` of the seeds would have said of a paired difference, against the sign of the mean of all.
+
+    "Decide" is a two-sided t test at 5%.
+
+    Raises:
+        ValueError: there are not more than `seeds` differences.
+    """
+    all_S = np.asarray(differences, float)
+    if len(all_S) <= seeds:
+        raise ValueError(f"{len(all_S)} seeds are not more than the {seeds} to be taken from them.")
+    taken = np.array(list(itertools.combinations(all_S, seeds)))
+    mean, error = taken.mean(1), taken.std(1, ddof=1) / math.sqrt(seeds)
+    otherwise = np.sign(mean) != np.sign(all_S.mean())
+    decided = np.abs(mean) > stats.t.ppf(0.975, seeds - 1) * error
+    return FewerSeeds(float(otherwise.mean()), float(decided.mean()), float((decided & otherwise).mean()))

@@ -6,7 +6,7 @@ import pandas as pd
 from scipy import stats
 
 from .statistics import Interval, interval, signs
-from .studies import CELL, groups, names
+from .studies import CELL, each_row, groups, names, ordered
 from .tables import from_rows
 
 
@@ -73,6 +73,20 @@ def noisy_share(study: pd.DataFrame) -> pd.DataFrame:
     return table.assign(verdict=[words[sign] for sign in signs(list(table.excess))])
 
 
+def first_and_last(study: pd.DataFrame, n: int = 6) -> dict[tuple[str, str], dict[str, tuple[list[int], list[int]]]]:
+    """Indices of the first `n` images of the first query and of the last query, by data set and network, then strategy.
+
+    Of the lowest seed, without noise where that was run.
+    """
+    found: dict[tuple[str, str], dict[str, tuple[list[int], list[int]]]] = {}
+    querying = study[study.queried.map(len) > 0]
+    for (dataset, model, strategy), part in groups(querying, ["dataset", "model", "strategy"]):
+        of_noise = part[part.noise == ordered(part.noise)[0]]
+        one = of_noise[of_noise.seed == of_noise.seed.min()].sort_values("round")
+        found.setdefault((dataset, model), {})[strategy] = (one.queried.iloc[0][:n], one.queried.iloc[-1][:n])
+    return found
+
+
 def class_balance_table(
     balance: pd.DataFrame, class_names: dict[str, list[str]], against: dict[tuple, Interval] | None = None
 ) -> pd.DataFrame:
@@ -106,6 +120,6 @@ def noisy_share_table(shares: pd.DataFrame) -> pd.DataFrame:
         names((r.dataset, r.model, r.noise, r.strategy)): {
             "queries": f"{r.queried:,}", "noisy": f"{r.share:.1%}", "noise rate": f"{r.rate:.0%}",
             "95% interval": f"{r.low:.1%} to {r.high:.1%}" if r.excess.n > 1 else "one seed", "": r.verdict,
-        } for r in shares.itertuples()
+        } for r in each_row(shares)
     }  # fmt: skip
     return from_rows(table, ["data set", "network", "noise", "strategy"])

@@ -9,7 +9,7 @@ from scipy import stats
 from ..words import label
 from . import curves
 from .statistics import Interval, holm, interval, signed, signs
-from .studies import CELL, groups, names, ordered
+from .studies import CELL, each_row, groups, names, ordered
 from .tables import mean_se, text_table
 
 VERDICT = {1: "ahead", 0: "undecided", -1: "behind"}
@@ -71,11 +71,11 @@ def ranks(study: pd.DataFrame) -> Ranks | None:
     n_seeds, n_strategies = by_seed.shape
     if n_seeds < 2 or n_strategies < 2:
         return None
-    couples = list(itertools.combinations(by_seed, 2))
+    couples = list(itertools.combinations(map(str, by_seed), 2))
     corrected = holm([_wilcoxon(by_seed[a], by_seed[b]) for a, b in couples])
     friedman = _friedman(by_seed) if n_strategies > 2 else corrected[0]
-    mean = by_seed.rank(axis=1, ascending=False).mean()
-    return Ranks(mean.to_dict(), n_seeds, friedman, dict(zip(couples, corrected)))
+    mean = {str(name): float(rank) for name, rank in by_seed.rank(axis=1, ascending=False).mean().items()}
+    return Ranks(mean, n_seeds, friedman, dict(zip(couples, corrected)))
 
 
 def _friedman(by_seed: pd.DataFrame) -> float:
@@ -145,6 +145,6 @@ def label_efficiency_table(study: pd.DataFrame) -> pd.DataFrame:
     cells = {
         (names((r.dataset, r.model, r.noise)), label(r.strategy)): f"{r.efficiency:.2f} ({r.n})\n"
         f"{r.labels:,.0f} labels for {r.accuracy:.1f}%, random {r.random:,.0f}"
-        for r in label_efficiency(study).itertuples()
+        for r in each_row(label_efficiency(study))
     }
     return text_table(cells, ["data set", "network", "noise"], [""])

@@ -7,7 +7,8 @@ from pathlib import Path
 import nbformat
 from PIL import Image
 
-from ..ledger import read_ledgers
+from ..config import located
+from ..ledger import find_ledgers, read_ledgers
 from . import pages, studies, tables
 
 MARK = "ledgers"  # the name of the mark in a PNG
@@ -15,8 +16,8 @@ MARK = "ledgers"  # the name of the mark in a PNG
 
 def ledgers_mark(folder: str | Path) -> str:
     """`54 ledgers, SHA-256 0123456789ab`: the number and the digest of all ledgers below `folder`, names and bytes."""
-    paths = sorted(Path(folder).rglob("*.jsonl"))
-    names = [path.relative_to(folder).as_posix() for path in paths]
+    paths = find_ledgers(folder)
+    names = [path.relative_to(located(folder)).as_posix() for path in paths]
     each = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in zip(names, paths)}
     return f"{len(each)} ledgers, SHA-256 {hashlib.sha256(json.dumps(each).encode()).hexdigest()[:12]}"
 

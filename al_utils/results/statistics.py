@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 
@@ -41,14 +42,14 @@ def signed(points: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
-def interval(values: Sequence[float]) -> Interval:
+def interval(values: ArrayLike) -> Interval:
     """The mean of `values`, one per seed, with Student's t interval and test; of paired runs, give their differences."""
     values_S = np.asarray(values, float)
     n, mean = len(values_S), float(values_S.mean())
     return _interval(mean, float(stats.sem(values_S)) if n > 1 else math.inf, n - 1, n)
 
 
-def independent(first: Sequence[float], second: Sequence[float]) -> Interval:
+def independent(first: ArrayLike, second: ArrayLike) -> Interval:
     """Mean of `first` minus mean of `second`, runs that share nothing: Welch's interval and test; n is the smaller number."""
     a, b = np.asarray(first, float), np.asarray(second, float)
     difference, n = float(a.mean() - b.mean()), min(len(a), len(b))
@@ -88,7 +89,7 @@ def signs(intervals: Sequence[Interval], level: float = 0.05) -> list[int]:
     return [int(np.sign(each.mean)) if p < level else 0 for each, p in zip(intervals, corrected)]
 
 
-def equivalence_bound(values: Sequence[float], level: float = 0.05) -> float:
+def equivalence_bound(values: ArrayLike, level: float = 0.05) -> float:
     """The smallest d for which two one-sided t tests (TOST, Schuirmann 1987) show that the mean lies within ±d.
 
     "No difference" is the claim that it is below a bound that matters. Of one value: infinite.
@@ -100,11 +101,13 @@ def equivalence_bound(values: Sequence[float], level: float = 0.05) -> float:
     return abs(float(values_S.mean())) + half
 
 
-def deviation(values: Sequence[float]) -> Interval:
+def deviation(values: ArrayLike) -> Interval:
     """The standard deviation of normal `values` with its 95% interval by chi-square; it has no test."""
-    n, s = len(values), float(np.std(np.asarray(values, float), ddof=1)) if len(values) > 1 else math.nan
+    values_S = np.asarray(values, float)
+    n = len(values_S)
     if n < 2:
-        return Interval(s, 0.0, math.inf, n)
+        return Interval(math.nan, 0.0, math.inf, n)
+    s = float(values_S.std(ddof=1))
     low, high = (s * math.sqrt((n - 1) / float(stats.chi2.ppf(q, n - 1))) for q in (0.975, 0.025))
     return Interval(s, low, high, n)
 

@@ -1,11 +1,13 @@
 """Which runs may be averaged: ledgers to studies, a tidy frame each, with one row per run and round."""
 
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from ..config import ExperimentConfig
+from ..config import ExperimentConfig, located
 from ..ledger import find_ledgers, read_ledger
 from ..words import dataset_label, label
 from . import paper
@@ -25,16 +27,22 @@ ORDER = (*paper.DATASETS, *MODELS, *NOISES, *STRATEGIES, "supervised", "ideal", 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
     """One row per ledger below `folder`: `path`, configuration, how far it came (`stopped`: why it ends), `environment`."""
-    rows = []
+    found = []
     for path in find_ledgers(folder):
         header, rounds = read_ledger(path)
         if header:
             finished = len(rounds) == header["config"]["n_rounds"] + 1
             done = dict(done=len(rounds), finished=finished, stopped=header.get("stopped", ""))
-            extra = dict(class_names=header["data"]["classes"], environment=_line(header["environment"]))
-            where = dict(run=path.stem, path=path.relative_to(folder).as_posix())
-            rows.append(where | header["config"] | done | extra)
-    return pd.DataFrame(rows, columns=["run", "path", *CONFIG, "done", "finished", "stopped", "class_names", "environment"])
+            extra = dict(
+                class_names=header["data"]["classes"],
+                checksum=header["data"]["checksum"],
+                environment=_line(header["environment"]),
+            )
+            where = dict(run=path.stem, path=path.relative_to(located(folder)).as_posix())
+            found.append(where | header["config"] | done | extra)
+    return pd.DataFrame(
+        found, columns=["run", "path", *CONFIG, "done", "finished", "stopped", "class_names", "checksum", "environment"]
+    )
 
 
 def _line(environment: dict) -> str:
@@ -57,7 +65,8 @@ def by_study(rounds: pd.DataFrame, unfinished: bool = False) -> dict[str, pd.Dat
     separating = _separating(rounds)
     found = [study for _, study in rounds.groupby(separating, sort=False, dropna=False)]
     options = pd.DataFrame([study[separating].iloc[0] for study in found])
-    return {_study_name(option, options): study.reset_index(drop=True) for (_, option), study in zip(options.iterrows(), found)}
+    named = [(_study_name(options.iloc[k], options), study) for k, study in enumerate(found)]
+    return {name: study.reset_index(drop=True) for name, study in named}
 
 
 def _complete(rounds: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +98,7 @@ def _separating(rounds: pd.DataFrame) -> list[str]:
 def _study_name(option: pd.Series, options: pd.DataFrame) -> str:
     name = f"protocol {option.protocol}, scenario {option.scenario}"
     alike = options[(options.protocol == option.protocol) & (options.scenario == option.scenario)]
-    differing = [column for column in options if alike[column].nunique(dropna=False) > 1]
+    differing = [column for column in options.columns if alike[column].nunique(dropna=False) > 1]
     return ", ".join([name, *(f"{column} {option[column]}" for column in differing)])
 
 
@@ -104,7 +113,7 @@ def together(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """All studies in one frame, to be laid out side by side: columns `study`, its brief name, and `cell`."""
     brief = brief_names(by_study)
     together = pd.concat([study.assign(study=brief[name]) for name, study in by_study.items()], ignore_index=True)
-    return together.assign(cell=[", ".join(names(key)) for key in together[CELL].itertuples(index=False)])
+    return together.assign(cell=[", ".join(names(key)) for key in each_row(together[CELL])])
 
 
 def unequal(rounds: pd.DataFrame, column: str) -> dict[str, dict[str, list]]:
@@ -134,9 +143,14 @@ def ordered(values) -> list:
     return sorted(set(values), key=_rank)
 
 
-def groups(frame: pd.DataFrame, keys: list[str]) -> list[tuple[tuple, pd.DataFrame]]:
+def groups(frame: pd.DataFrame | pd.Series, keys: list[str]) -> list[tuple[tuple, Any]]:
     """`frame.groupby(keys)` in the paper's order."""
     return sorted(frame.groupby(keys), key=lambda item: [_rank(value) for value in item[0]])
+
+
+def each_row(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows, whose fields are read by name."""
+    return frame.itertuples(index=False)
 
 
 def names(key: tuple) -> tuple:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,13 @@ from scipy import stats
 from ..config import OPTIONS
 from ..words import and_list, dataset_label, label
 from . import curves
-from .studies import CELL, NOT_RUN, SECONDS, STUDY, final, groups, names, ordered
+from .studies import CELL, NOT_RUN, SECONDS, STUDY, each_row, final, groups, names, ordered
 
 
 def overview(runs: pd.DataFrame) -> pd.DataFrame:
     """What was run, from `read_runs`: one row per topic, one column of plain text."""
     unfinished = runs[~runs.finished.astype(bool)]
-    stopped = [f"{r.run} ({r.stopped or f'after {r.done} of {r.n_rounds + 1} trainings'})" for r in unfinished.itertuples()]
+    stopped = [f"{r.run} ({r.stopped or f'after {r.done} of {r.n_rounds + 1} trainings'})" for r in each_row(unfinished)]
     plans = runs.drop_duplicates(["n_initial", "n_query", "n_rounds"])
     rest = [
         name for name in STUDY if name in OPTIONS and name not in ("protocol", "scenario", "n_initial", "n_query", "n_rounds")
@@ -31,7 +32,7 @@ def overview(runs: pd.DataFrame) -> pd.DataFrame:
         "Strategies": and_list([label(s) for s in ordered(runs.strategy)]),
         "Noise": and_list([label(n) for n in ordered(runs.noise)]),
         "Seeds": and_list(sorted(runs.seed.unique())),
-        "Rounds": "; ".join(map(_plan, plans.itertuples())),
+        "Rounds": "; ".join(map(_plan, each_row(plans))),
         "Also varied": "; ".join(f"{OPTIONS[v].words}: {and_list(map(OPTIONS[v].say, ordered(runs[v])))}" for v in varied),
         "Environment": "; ".join(f"{line} ({n} runs)" for line, n in runs.environment.value_counts().items()),
     }
@@ -42,7 +43,7 @@ def _more(names: list[str], most: int = 5) -> str:
     return f": {', '.join(names[:most])}{' and others' if len(names) > most else ''}" if names else ""
 
 
-def _plan(r) -> str:
+def _plan(r: Any) -> str:
     if not r.n_rounds:
         return f"none, {r.n_initial:,} labels at once"
     return f"{r.n_rounds} of {r.n_query:,} queries, from {r.n_initial:,} to {r.n_initial + r.n_rounds * r.n_query:,} labels"
@@ -138,7 +139,7 @@ def seconds_table(spent: pd.DataFrame) -> pd.DataFrame:
     """`seconds_per_round` as text."""
     table = {
         names((r.dataset, r.model, r.strategy)): {part: f"{getattr(r, part):.2f}" for part in (*SECONDS, "total")}
-        for r in spent.itertuples()
+        for r in each_row(spent)
     }
     return from_rows(table, ["data set", "network", "strategy"])
 
@@ -172,8 +173,9 @@ def text_table(cells: dict, rows: list[str], columns: list[str]) -> pd.DataFrame
     """A table from {(row key, column key): text}, in the order of the keys."""
     index = list(dict.fromkeys(row for row, _ in cells))
     heads = list(dict.fromkeys(column for _, column in cells))
-    body = [[cells.get((row, column), NOT_RUN) for column in heads] for row in index]
-    if not body:
+    if not index:
         return pd.DataFrame()
-    heads = pd.MultiIndex.from_tuples(heads, names=columns) if isinstance(heads[0], tuple) else heads
-    return pd.DataFrame(body, pd.MultiIndex.from_tuples(index, names=rows), heads)
+    body = [[cells.get((row, column), NOT_RUN) for column in heads] for row in index]
+    levels = isinstance(heads[0], tuple)
+    above = pd.MultiIndex.from_tuples(heads, names=columns) if levels else pd.Index(heads)
+    return pd.DataFrame(body, pd.MultiIndex.from_tuples(index, names=rows), above)
