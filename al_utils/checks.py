@@ -1,6 +1,7 @@
 """What a configuration needs of what is registered: refused before anything is computed."""
 
 from . import acquisition, datasets, models, noise, recipes, sources
+from .compute import memory
 from .config import ExperimentConfig
 from .training import batch_sizes
 
@@ -45,6 +46,22 @@ def check_needs(config: ExperimentConfig) -> None:
                 f"{c.model} cannot train on a batch of {smallest} (it needs {needed} images, for BatchNorm say), as with {n} "
                 f"labels, batch_size={c.batch_size} and last_batch={c.last_batch!r}. {_way_out(c, n, needed)}"
             )
+
+
+def check_memory(config: ExperimentConfig, images_shape: tuple[int, ...], n_classes: int) -> None:
+    """Raise a `ValueError` if a run cannot fit into the memory, see `memory.estimate`."""
+    needed = memory.estimate(config, acquisition.get(config.strategy), images_shape, n_classes)
+    total, limit = sum(needed.values()), memory.limit(config.device)
+    if total > limit:
+        what, most = max(needed.items(), key=lambda item: item[1])
+        raise ValueError(
+            f"this run needs about {_gigabytes(total)} of memory, {_gigabytes(most)} of it because of {what}, but there are "
+            f"{_gigabytes(limit)}: lower {what}."
+        )
+
+
+def _gigabytes(n: int) -> str:
+    return f"{n / 1e9:,.{1 if n < 1e10 else 0}f} GB"
 
 
 def _way_out(c: ExperimentConfig, n: int, needed: int) -> str:

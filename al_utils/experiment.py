@@ -52,6 +52,7 @@ def prepare(config: ExperimentConfig) -> Problem:
     dataset = load_dataset(config.dataset, config.image_size)
     check_fits(config, dataset)
     checks.check_needs(config)
+    checks.check_memory(config, tuple(dataset.train_images.shape), len(dataset.class_names))
     samples = config.posterior == "mc_dropout" and acquisition.get(config.strategy).samples
     models.check(config.model, dataset.train_images.shape, len(dataset.class_names), samples)
     return _drawn(config, dataset)

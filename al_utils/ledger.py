@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from . import records
 from .config import located
-from .options import shown
+from .options import LONGEST, shown
 from .records import Round as Round
 
 
@@ -204,7 +204,8 @@ def _check_registered(path, found: dict, expected: dict) -> None:
 
 
 def _oracle(header: dict) -> str:
-    return f"an oracle of {shown(header['oracle'])}" if header.get("oracle") else "the true classes"
+    described = str(header.get("oracle", ""))
+    return f"an oracle of {described[:LONGEST]}" if described else "the true classes"
 
 
 def find_ledgers(folder: str | Path) -> list[Path]:

@@ -4,7 +4,7 @@ from conftest import ROOT
 
 from al_utils import acquisition, datasets, models, noise, recipes
 from al_utils.config import OPTIONS, PROTOCOLS, SCENARIOS, ExperimentConfig, check_injected, recorded, run_name
-from al_utils.results import paper
+from al_utils.results import phrases
 
 
 def test_paper_protocol_is_the_papers_text():
@@ -122,7 +122,7 @@ def test_an_impossible_recorded_configuration_is_refused(changes, says):
 
 def test_reports_say_what_is_declared():
     config = ExperimentConfig(protocol="tuned", n_rounds=5, noise_draw="each_access").to_dict()
-    assert paper.differences(config) == [
+    assert phrases.departures(config) == [
         "rounds of queries: 5 instead of 100",
         "noise is drawn: anew at every access instead of once per seed",
         "a last, short batch: avoided (the epoch is cut into batches of nearly equal size) instead of kept",
