@@ -398,6 +398,6 @@ def header(problem: Problem, oracle: Oracle | None = None) -> dict:
         "data": {"name": d.name, "label": d.label, "checksum": d.checksum, "classes": d.class_names},
         "initial": problem.split.initial.tolist(),
         "environment": environment(problem.config.device),
-        "registered": checks.registered_sources(problem.config),
+        "registered": checks.registered_sources(problem.config, d),
         **labelled_by,
     }
