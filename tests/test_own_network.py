@@ -131,7 +131,7 @@ def test_masks_have_the_layers_own_p_and_keep_the_mean():
 
 def test_heads_in_the_axis_of_images_and_what_all_images_share():
     layer = dropout.Dropout(0.5, whole_channels=False)
-    calls = dropout.calls(lambda n: [layer(torch.ones(n * 4, 3, 3)), layer(torch.ones(7, n, 2)), layer(torch.ones(1, 6))])
+    calls = dropout.calls_of(lambda n: [layer(torch.ones(n * 4, 3, 3)), layer(torch.ones(7, n, 2)), layer(torch.ones(1, 6))])
     assert [(call.axis, call.shape) for call in calls] == [(0, (4, 3, 3)), (1, (1, 7, 2)), (None, (1, 6))]
     g = generator(0, "masks")
     heads, tokens, shared = (call.draw((5,), g) for call in calls)
