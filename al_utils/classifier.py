@@ -16,6 +16,7 @@ class Classifier(nn.Module):
 
     head_layers: nn.ModuleList
     frozen = False  # whether nothing in the trunk is trained
+    masks_by_batch = False  # whether masks are so large that they are drawn for one batch at a time
 
     def features(self, images_N_C_H_W: Tensor) -> Tensor:
         """The trunk's output `[N, D]`, the part of the network before the first dropout."""
@@ -62,7 +63,7 @@ class Head(Classifier):
 
     def __init__(self, network: Classifier):
         super().__init__()
-        self.network = network
+        self.network, self.masks_by_batch = network, network.masks_by_batch
 
     def features(self, features_N_D):
         return features_N_D

@@ -66,7 +66,7 @@ class Call:
         return (by_image * mask).flatten(0, 1).movedim(0, self.axis)
 
 
-def calls(forward: Callable[[int], object]) -> list[Call]:
+def calls_of(forward: Callable[[int], object]) -> list[Call]:
     """The calls of dropout layers that `forward(n)`, a pass of n images, makes. Raises: ValueError."""
     of_two, of_three = _inputs(forward, 2), _inputs(forward, 3)
     if len(of_two) != len(of_three):

@@ -22,7 +22,7 @@ from .oracle import Oracle, checked_answers, described
 from .randomness import generator
 from .recipes import Augmented
 from .splits import Split, check_fits, split_dataset
-from .training import Diverged, batch_sizes, embeddings, evaluate, fit, predictions
+from .training import Diverged, batch_sizes, embeddings, evaluate, fit, predictions, to_score
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,7 @@ def asked_for(
         "log_probs_K_N_C": lambda: torch.cat(list(_chunks(strategy, problem, number, model, pool)), dim=1),
         "embeddings_N_D": lambda: embeddings(*seen_by(model, train, problem), pool.to(c.device)),
         "labelled_embeddings_L_D": lambda: embeddings(*seen_by(model, train, problem), on_device),
-        "labels_L": lambda: problem.train_labels[on_device],
+        "labels_L": lambda: to_score(problem.train_labels[on_device]),
         "model": lambda: model.eval(),
         "n_query": lambda: c.n_query,
         "generator": lambda: generator(c.seed, "acquisition", number),
@@ -399,6 +399,6 @@ def header(problem: Problem, oracle: Oracle | None = None) -> dict:
         "data": {"name": d.name, "label": d.label, "checksum": d.checksum, "classes": d.class_names},
         "initial": problem.split.initial.tolist(),
         "environment": environment(problem.config.device),
-        "registered": checks.registered_sources(problem.config),
+        "registered": checks.registered_sources(problem.config, d),
         **labelled_by,
     }

@@ -8,6 +8,7 @@ A notebook adds its own with one decorator; its name is then a valid `model`:
         return nn.Sequential(nn.Flatten(), nn.Linear(n_pixels, 200), nn.ReLU(), nn.Dropout(0.5), nn.Linear(200, n_classes))
 """
 
+import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,6 +139,15 @@ def check(name: str, images_shape, n_classes: int, samples: bool) -> None:
     network = get(name)
     if network.own:
         own_network.check(name, network.make, images_shape[-3:], n_classes, samples, network.smallest_batch)
+
+
+def weights_digest(name: str, images_shape, n_classes: int) -> str:
+    """Sixteen characters that differ when the weights of a network, as it is made under one seed, do."""
+    model = build_model(name, images_shape, n_classes, torch.Generator().manual_seed(0))
+    digest = hashlib.sha256()
+    for values in model.state_dict().values():
+        digest.update(values.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 def _allocate(model: nn.Module) -> None:

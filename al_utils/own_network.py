@@ -7,8 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from . import dropout
 from .classifier import Classifier
+from .dropout import calls_of, masked, replace_layers
 from .randomness import seeded
 
 # Where the input of the last layer is put in the forward pass that is going on; each thread has its own. None: nowhere.
@@ -29,6 +29,8 @@ class OwnNetwork(Classifier):
         ValueError: it fails on the images, or its outputs are not finite logits, one row an image.
     """
 
+    masks_by_batch = True
+
     def __init__(self, name: str, module: nn.Module, images_N_C_H_W: Tensor, n_classes: int):
         super().__init__()
         self.name, self.module, self.n_classes = name, module, n_classes
@@ -36,10 +38,10 @@ class OwnNetwork(Classifier):
         torch.backends.mha.set_fastpath_enabled(False)
         module.eval()
         try:
-            dropout.replace_layers(module)
+            replace_layers(module)
             with torch.no_grad():
                 self._check_logits(module(images_N_C_H_W), len(images_N_C_H_W))
-                self.calls = dropout.calls(lambda n: module(images_N_C_H_W[:n]))
+                self.calls = calls_of(lambda n: module(images_N_C_H_W[:n]))
         except Exception as error:
             shape = tuple(images_N_C_H_W.shape[1:])
             raise ValueError(f"model={name!r} cannot be used on images of shape {shape}: {error}") from error
@@ -96,7 +98,7 @@ class OwnNetwork(Classifier):
         return self
 
     def _masked_logits(self, features_N, masks):
-        with dropout.masked(self.calls, masks):
+        with masked(self.calls, masks):
             return self._logits(features_N)
 
     def _logits(self, features_N):
@@ -172,7 +174,7 @@ def _is_split(module: nn.Module, images: Tensor) -> bool:
         return False
     try:
         with torch.no_grad():
-            in_features = dropout.calls(lambda n: features(images[:n]))
+            in_features = calls_of(lambda n: features(images[:n]))
             whole, parts = module(images), head(features(images))
             return not in_features and parts.shape == whole.shape and torch.allclose(parts, whole, atol=1e-5)
     except Exception:  # they are something else by these names

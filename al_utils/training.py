@@ -13,7 +13,6 @@ from . import models
 from .classifier import Classifier
 from .compute import fast_lenet, parallel
 from .config import ExperimentConfig
-from .own_network import OwnNetwork
 from .randomness import seeded
 from .recipes import LOSSES, learning_rate
 from .recipes import register_augmentation as register_augmentation  # al.training.register_augmentation
@@ -129,7 +128,7 @@ def _generator_for(device: torch.device, generator: torch.Generator) -> torch.Ge
 def _masks_of_batches(model: Classifier, sizes: list[int], dropout: float, generator: torch.Generator):
     if not dropout:
         return [None] * len(sizes)
-    if isinstance(model, OwnNetwork):  # masks of whole feature maps: one batch at a time
+    if model.masks_by_batch:
         return (model.draw_masks((size,), dropout, generator) for size in sizes)
     masks_N_D = model.draw_masks((sum(sizes),), dropout, generator)  # at once: a draw costs more than its numbers
     return list(zip(*(mask.split(sizes) for mask in masks_N_D)))
@@ -170,7 +169,7 @@ def gradient_step(model: Classifier, config: ExperimentConfig) -> Step:
 def evaluate(model: Classifier, images, labels_N: Tensor) -> dict[str, float]:
     """`accuracy`, `nll` (nats) and `ece` (15 bins, Guo et al. 2017) of the network without dropout."""
     log_probs_N_C = predict_log_probs(model, images)[0]
-    labels_N = labels_N.to(log_probs_N_C.device)
+    labels_N = to_score(labels_N)
     confidence_N, predicted_N = log_probs_N_C.max(1)
     confidence_N, correct_N = confidence_N.exp().double(), (predicted_N == labels_N).double()
     bin_N = (confidence_N * 15).long().clamp(0, 14)  # of NaN, too: the result is NaN then
@@ -194,7 +193,7 @@ def predictions(model: Classifier, images, masks: list[Tensor] | None = None, in
     def log_probs(images_n_C_H_W):
         logits = model.head(model.features(images_n_C_H_W), masks)
         log_probs = logits.mT.log_softmax(-2).mT  # over an axis that is not the last in memory: 20 times faster
-        return log_probs if log_probs.dim() == 3 else log_probs[None]
+        return to_score(log_probs if log_probs.dim() == 3 else log_probs[None])
 
     return _in_chunks(log_probs, model, images, size, index)
 
@@ -202,7 +201,12 @@ def predictions(model: Classifier, images, masks: list[Tensor] | None = None, in
 def embeddings(model: Classifier, images, index: Tensor | None = None) -> Tensor:
     """The input of the last layer `[N, D]` for all images, or those at `index`, without dropout."""
     chunks = _in_chunks(lambda images_n_C_H_W: model.embeddings(model.features(images_n_C_H_W)), model, images, CHUNK, index)
-    return torch.cat(list(chunks))
+    return to_score(torch.cat(list(chunks)))
+
+
+def to_score(values: Tensor) -> Tensor:
+    """The values where scores are computed: on their device, but from Apple's MPS, which has no float64, on the CPU."""
+    return values.cpu() if values.device.type == "mps" else values
 
 
 def trunk_outputs(model: Classifier, images, index: Tensor | None = None) -> Tensor:
@@ -218,5 +222,4 @@ def _in_chunks(compute: Callable, model: Classifier, images, size: int, index: T
     n = parallel.n_threads()
     for i in range(0, len(chunks), n):
         # Images are taken in order, here: noise that is redrawn comes from one generator.
-        for made in parallel.run([partial(compute, images[chunk]) for chunk in chunks[i : i + n]]):
-            yield made.cpu() if made.device.type == "mps" else made  # MPS has no float64, in which scores are computed
+        yield from parallel.run([partial(compute, images[chunk]) for chunk in chunks[i : i + n]])

@@ -1,13 +1,17 @@
 """Networks of one's own: kept as they were made, their dropout layers as MC dropout, a frozen trunk computed once."""
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import tiny
 from torch import Tensor, nn
 
 import al_utils as al
-from al_utils import dropout, models, own_network
+from al_utils import dropout, known, models, own_network, training
 from al_utils.experiment import prepare, run_experiment, train_model
+from al_utils.ledger import LedgerError
 from al_utils.models import build_model
 from al_utils.randomness import generator
 from al_utils.training import CHUNK, embeddings, predict_log_probs
@@ -127,7 +131,7 @@ def test_masks_have_the_layers_own_p_and_keep_the_mean():
 
 def test_heads_in_the_axis_of_images_and_what_all_images_share():
     layer = dropout.Dropout(0.5, whole_channels=False)
-    calls = dropout.calls(lambda n: [layer(torch.ones(n * 4, 3, 3)), layer(torch.ones(7, n, 2)), layer(torch.ones(1, 6))])
+    calls = dropout.calls_of(lambda n: [layer(torch.ones(n * 4, 3, 3)), layer(torch.ones(7, n, 2)), layer(torch.ones(1, 6))])
     assert [(call.axis, call.shape) for call in calls] == [(0, (4, 3, 3)), (1, (1, 7, 2)), (None, (1, 6))]
     g = generator(0, "masks")
     heads, tokens, shared = (call.draw((5,), g) for call in calls)
@@ -166,23 +170,24 @@ def test_a_whole_run_that_goes_on_after_a_kill_to_the_same_ledger(make, tmp_path
     assert whole[0][1] != whole[1][1]
 
 
+WEIGHTS: list[Path] = []  # the file of the trunk's weights
+SEEN: Counter[str] = Counter()  # images that the trunk was given
+
+
 class FromFile(nn.Module):
     """torchvision's ResNet-18 with weights from a file as a frozen trunk, and a head to train."""
-
-    file = ""
-    seen = 0  # images that the trunk was given
 
     def __init__(self, channels, n_classes, image_size):
         super().__init__()
         from torchvision.models import resnet18
 
         self.trunk = resnet18(weights=None, num_classes=32)
-        self.trunk.load_state_dict(torch.load(self.file, weights_only=True))
+        self.trunk.load_state_dict(torch.load(WEIGHTS[0], weights_only=True))
         self.trunk.requires_grad_(False)
         self.head = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, n_classes))
 
     def features(self, images: Tensor) -> Tensor:
-        type(self).seen += len(images)
+        SEEN["images"] += len(images)
         return self.trunk(images.expand(-1, 3, -1, -1))
 
     def forward(self, images):
@@ -190,46 +195,70 @@ class FromFile(nn.Module):
 
 
 @pytest.fixture
+def little(image_folder):
+    """A data set of 96 training and 24 test images, because ResNets are slow."""
+    return f"folder:{image_folder({'cat': 60, 'dog': 60}, size=(28, 28))}"
+
+
+@pytest.fixture
 def from_file(tmp_path):
     from torchvision.models import resnet18
 
-    FromFile.file, FromFile.seen = str(tmp_path / "weights.pt"), 0
+    WEIGHTS[:] = [tmp_path / "weights.pt"]
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        torch.save(resnet18(weights=None, num_classes=32).state_dict(), FromFile.file)
+        torch.save(resnet18(weights=None, num_classes=32).state_dict(), WEIGHTS[0])
     al.models.register(FromFile)
-    return torch.load(FromFile.file, weights_only=True)
+    return torch.load(WEIGHTS[0], weights_only=True)
 
 
-def test_loaded_weights_and_frozen_parts_stay(from_file):
-    problem = prepare(tiny(model="FromFile", n_rounds=0, n_query=0))
+def test_loaded_weights_and_frozen_parts_stay(from_file, little):
+    problem = prepare(tiny(model="FromFile", dataset=little, n_rounds=0, n_query=0))
     model, _ = train_model(problem, 0, problem.split.initial)
     assert model.frozen and model.split
     kept = model.module.trunk.state_dict()
     assert all(torch.equal(kept[name], values) for name, values in from_file.items())  # BatchNorm's statistics, too
     assert not any(p.requires_grad for p in model.module.trunk.parameters())
-    fresh = build_model("FromFile", SHAPE, 10, generator(0, "initialisation"))
+    fresh = build_model("FromFile", SHAPE, 2, generator(0, "initialisation"))
     assert not torch.equal(model.module.head[0].weight, fresh.module.head[0].weight)  # the head was trained
 
 
-def test_a_frozen_trunk_sees_each_image_once_a_run(from_file):
-    config = tiny(model="FromFile", strategy="bald", epochs=4, mc_samples=3)
-    dataset = prepare(config).dataset
-    n_images = len(dataset.train_images) + len(dataset.test_images)
-    FromFile.seen = 0
-    rounds = list(run_experiment(config))
-    assert len(rounds) == 3 and n_images <= FromFile.seen < n_images + 1_000  # some more to know the trunk again
-    FromFile.seen = 0
-    augmented = tiny(model="FromFile", epochs=2, augmentation="crop_flip", n_rounds=0, n_query=0)
-    list(run_experiment(augmented))
-    assert FromFile.seen >= n_images + 2 * 20
+def test_a_frozen_trunk_sees_each_image_once_a_run(from_file, little, monkeypatch):
+    sizes = []
+    plain = training.trunk_outputs
+    monkeypatch.setattr(known, "trunk_outputs", lambda *given: sizes.append(len(out := plain(*given))) or out)
+    config = tiny(model="FromFile", dataset=little, strategy="bald", epochs=4, mc_samples=3)
+    problem = prepare(config)
+    assert len(list(run_experiment(config))) == 3
+    assert sorted(size for size in sizes if size > 8) == [24, 96]  # 8 images tell that a trunk is known
+    train_model(problem, 0, problem.split.initial)
+    SEEN.clear()
+    train_model(problem, 1, problem.split.initial)
+    assert SEEN["images"] < 50  # to build the network and to know its trunk again; not 4 epochs of 20 images, and 96
 
 
-def test_a_frozen_trunk_gives_what_it_would_give_image_by_image(from_file):
-    problem = prepare(tiny(model="FromFile", n_rounds=0, n_query=0, noise="gaussian"))
+def test_other_weights_in_the_file_do_not_continue_a_ledger(from_file, little, tmp_path):
+    config, path = tiny(model="FromFile", dataset=little, epochs=1), tmp_path / "ledger.jsonl"
+    rounds = run_experiment(config, path)
+    next(rounds)
+    rounds.close()
+    torch.save({name: values + (name == "fc.bias") for name, values in from_file.items()}, WEIGHTS[0])
+    with pytest.raises(LedgerError, match="another model='FromFile'"):
+        next(run_experiment(config, path))
+
+
+def test_an_augmented_image_goes_through_the_trunk_each_time(from_file, little):
+    problem = prepare(tiny(model="FromFile", dataset=little, epochs=5, augmentation="crop_flip", n_rounds=0, n_query=0))
+    SEEN.clear()
+    train_model(problem, 0, problem.split.initial)
+    assert SEEN["images"] >= 5 * 20
+
+
+def test_a_frozen_trunk_gives_what_it_would_give_image_by_image(from_file, little):
+    problem = prepare(tiny(model="FromFile", dataset=little, n_rounds=0, n_query=0, noise="gaussian"))
     model, _ = train_model(problem, 0, problem.split.initial)
     part, outputs = problem.known.behind_trunk(model, problem.train)
-    some = torch.tensor([3, 700, 41])
+    some = torch.tensor([3, 70, 41])
     with torch.no_grad():
         assert torch.allclose(part(outputs[some]), model.eval()(problem.train[some]), atol=1e-4)
 

@@ -126,7 +126,8 @@ def recompute(run: RecordedRun, number: int) -> Recomputed:
         ValueError: strategy or network is not registered here. LedgerError: it is another one than the ledger's.
     """
     checks.check_names_known(run.problem.config)
-    check_header(run.path, run.header, run.header | {"registered": checks.registered_sources(run.problem.config)})
+    registered = checks.registered_sources(run.problem.config, run.problem.dataset)
+    check_header(run.path, run.header, run.header | {"registered": registered})
     now, labelled = after(run.problem, run.rounds[:number])
     kept = run.rounds[number]
     with fixed_threads():
