@@ -31,7 +31,9 @@ _PAPER = dict(
 )  # fmt: skip
 PROTOCOLS = {
     "paper": _PAPER,
-    # What the paper's public code does: github.com/lucapantea/active-learning
+    # What the paper's public code does (github.com/lucapantea/active-learning), but for its own ResNet-18 (downsampling by 3x3
+    # convolutions with a bias, the stride on a block's second convolution), default initialisation, a split that is stratified
+    # instead of balanced, noise for each channel by itself, and 1e-5 in the entropy of maximum entropy too.
     "as_released": _PAPER | dict(weight_decay=0.0, dropout=0.0, posterior="as_released",
                                  noise_draw="each_access", salt_and_pepper="mean", split_seed=0),
     # A recipe under which both networks learn.

@@ -60,6 +60,9 @@ def test_a_notebook_runs_in_another_folder(tmp_path):
     status, said = run(["-m", "papermill", notebook, out, *words, "-p", "ledger", tmp_path / "run.jsonl"], tmp_path)
     assert status == 0, said
     assert (tmp_path / "run.jsonl").is_file()
+    page = out.read_text()
+    assert ": as in the ledger." in page, "one round by hand"
+    assert "has learned next to nothing: always" in page and "-p protocol tuned" in page  # one epoch under the paper's recipe
 
 
 def test_a_notebook_runs_as_a_script(tmp_path):

@@ -13,7 +13,7 @@ from conftest import ROOT
 from al_utils import ExperimentConfig, read_ledger, read_ledgers
 from al_utils.sweep.grid import load_sweep
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 
 
 def command(*arguments, timeout=300):
