@@ -72,7 +72,7 @@ def store(key: str, meta: dict, arrays: dict[str, np.ndarray]) -> None:
                 with open(aside / f"{name}.npy", "wb") as file:
                     np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
                     file.write(array.data)  # not np.save, which does not say that the disk is full
-            (aside / "meta.json").write_text(json.dumps(meta | {"seal": _seal(meta, arrays)}))
+            (aside / "meta.json").write_text(json.dumps(meta | {"seal": _seal(meta, arrays)}), "utf-8")
             aside.chmod(0o755)
             if load(key) is None:
                 shutil.rmtree(place, ignore_errors=True)  # what is damaged

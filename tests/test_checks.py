@@ -71,6 +71,8 @@ def test_what_cannot_fit_the_memory_is_refused_with_the_estimate(monkeypatch):
         check(mc_samples=10**12)
     with pytest.raises(ValueError, match="because of n_initial, n_query, n_rounds or n_valid"):
         check((60_000, 3, 500, 500), scenario="ideal", n_valid=300)
+    with pytest.raises(ValueError, match="because of pool_repeats"):
+        check((60_000, 1, 28, 28), pool_repeats=1_000)
     with pytest.raises(ValueError, match="because of the size of the images"):
         check((10, 3, 4_000, 4_000), scenario="supervised", n_initial=2, n_valid=2)
 

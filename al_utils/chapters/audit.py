@@ -39,13 +39,14 @@ def verdict(claim: str, finding: str, holds: bool | None, conclusion: str = "") 
 def keep(verdicts: Sequence[Verdict], folder: Path) -> None:
     """Leave a notebook's verdicts beside its ledgers, for the last notebook."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "verdicts.json").write_text(json.dumps([asdict(v) for v in verdicts], indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps([asdict(v) for v in verdicts], indent=1, ensure_ascii=False)
+    (folder / "verdicts.json").write_text(text + "\n", "utf-8")
 
 
 def kept(folder: Path) -> list[Verdict]:
     """The verdicts that a notebook left in `folder`; none if it has not run."""
     path = folder / "verdicts.json"
-    return [Verdict(**each) for each in json.loads(path.read_text())] if path.exists() else []
+    return [Verdict(**each) for each in json.loads(path.read_text("utf-8"))] if path.exists() else []
 
 
 def verdicts_html(rows: Sequence[tuple[str, Verdict]]) -> str:

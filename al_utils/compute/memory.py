@@ -40,8 +40,10 @@ def estimate(config: ExperimentConfig, strategy: Acquisition, images_shape: tupl
         "n_initial, n_query, n_rounds or n_valid": (config.n_labels[-1] + config.n_valid) * n_pixels * FLOAT,
         "the size of the images": 3 * n_weights * FLOAT,  # with gradients and momentum
     }
+    if config.pool_repeats > 1:  # their pixels, and what tells the copies apart in half precision
+        needed["pool_repeats"] = config.pool_repeats * n_images * n_pixels * 3
     if strategy.predicts and config.posterior == "mc_dropout":
-        pool = config.pool_subset or n_images
+        pool = config.pool_subset or n_images * config.pool_repeats
         at_once = pool if not strategy.image_by_image and "log_probs_K_N_C" in strategy.asks else 1
         needed["mc_samples"] = config.mc_samples * (n_of_sample + 2 * at_once * n_classes) * FLOAT
     return needed

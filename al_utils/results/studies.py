@@ -9,13 +9,13 @@ import pandas as pd
 
 from ..config import ExperimentConfig, located
 from ..ledger import find_ledgers, read_ledger
+from ..records import METRICS
 from ..words import dataset_label, label
 from . import paper
 from .paper import MODELS, NOISES, STRATEGIES
 
 CELL = ["dataset", "model", "noise"]  # what a strategy is compared within
 RUN = [*CELL, "strategy", "seed"]
-METRICS = ["train_loss", "valid_accuracy", "test_accuracy", "test_accuracy_clean", "test_nll", "test_ece"]
 SECONDS = ["fit", "evaluate", "predict", "acquire"]
 NOT_RUN = "not run"
 CONFIG = [field.name for field in fields(ExperimentConfig)]

@@ -192,8 +192,7 @@ def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict], needed: bo
         dataset = datasets[run.config.dataset, run.config.image_size]
         check_fits(run.config, dataset)
         checks.check_needs(run.config)
-        of_run = datasets[run.config.dataset]
-        checks.check_memory(run.config, tuple(of_run.train_images.shape), len(of_run.class_names))
+        checks.check_memory(run.config, tuple(dataset.train_images.shape), len(dataset.class_names))
         if run.name in headers:
             _check(folder / f"{run.name}.jsonl", headers[run.name], {"data": {"checksum": dataset.checksum}})
 
