@@ -46,7 +46,8 @@ class OwnNetwork(Classifier):
             shape = tuple(images_N_C_H_W.shape[1:])
             raise ValueError(f"model={name!r} cannot be used on images of shape {shape}: {error}") from error
         self.split = _is_split(module, images_N_C_H_W)
-        self.frozen = self.split and not self.features(images_N_C_H_W[:1]).requires_grad
+        with torch.enable_grad():
+            self.frozen = self.split and not self.features(images_N_C_H_W[:1]).requires_grad
         last = _last_linear(module, images_N_C_H_W, n_classes)
         self.has_embeddings = last is not None
         if last is not None:

@@ -284,6 +284,30 @@ def test_another_frozen_trunk_is_computed_again():
         assert torch.allclose(outputs[images], model.features(problem.train[images]), atol=1e-5)
 
 
+def test_behind_a_frozen_trunk_masks_are_the_networks_too(little):
+    class Shared(nn.Module):
+        """A head with dropout on what all images share."""
+
+        def __init__(self, channels, n_classes, image_size):
+            super().__init__()
+            self.body = nn.Linear(channels * image_size[0] * image_size[1], 8).requires_grad_(False)
+            self.shift, self.drop, self.out = nn.Parameter(torch.ones(1, 8)), nn.Dropout(0.5), nn.Linear(8, n_classes)
+
+        def features(self, images):
+            return self.body(images.flatten(1)).relu()
+
+        def head(self, features):
+            return self.out(self.drop(features) + self.drop(self.shift))
+
+        def forward(self, images):
+            return self.head(self.features(images))
+
+    al.models.register(Shared)
+    assert made(Shared).frozen
+    rounds = list(run_experiment(tiny(model="Shared", dataset=little, strategy="bald", batch_size=7, n_rounds=1)))
+    assert len(set(rounds[0].queried)) == 5 and rounds[0].scores[0] > 0
+
+
 def test_a_trunk_that_is_called_features_but_is_no_trunk():
     """torchvision's Swin transformer has `features` and `head`, with more between them."""
 
