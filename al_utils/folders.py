@@ -19,8 +19,8 @@ UNREAD = set(
     " .fli .flc .avifs .mng .exr .hdr .xcf".split()
 )
 SYSTEM = {  # what systems and programs leave in folders, beside all names that begin with a dot
-    "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__pycache__",
-    "Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "CVS",
+    "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__",
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "cvs",
 }  # fmt: skip
 UNLABELLED = "unlabelled"  # the folder of images whose class is not known
 _ENDINGS = r"([-_ .]?(set|data|images?|imgs?|files?|split|part))?([-_ .]?\d+)?"
@@ -72,43 +72,29 @@ def contents(folder: Path) -> Contents:
         DatasetError: fewer than two classes, different ones in the parts, a folder that is no part, or may be one.
     """
     passed_over: Counter[str] = Counter()
-    below, loose = _subfolders(folder, passed_over)
-    passed_over["images outside the folders of classes"] += loose
-    parts, others = _parts(folder, below)
-    unlabelled = [path for part in [parts.pop(UNLABELLED, None)] if part for path in image_files(part, passed_over)]
-    if not parts:
-        train, test = _without_test(folder, {path.name: _class(path, passed_over) for path in others})
-        found = {"train": train, "test": test}
+    parts, others = _parts(folder, _subfolders(folder, passed_over))
+    unlabelled: list[Path] = []
+    if UNLABELLED in parts:
+        unlabelled += image_files(parts.pop(UNLABELLED), passed_over)
+    if parts:
+        _check_parts(folder, parts, others)
+        found = {part: _by_class(_subfolders(path, passed_over), passed_over) for part, path in parts.items()}
+        for name in [name for name in found["train"] if _part(name) == UNLABELLED]:
+            unlabelled += found["train"].pop(name)
+        _check_same_classes(folder, parts, found)
     else:
-        if missing := {"train", "test"} - set(parts):
-            raise DatasetError(
-                f"{folder} has {and_list(f'{p.name}/' for p in parts.values())} alone. Give it train/<class>/ and "
-                f"test/<class>/, or only <class>/ (called otherwise than the {and_list(sorted(missing))} part of a data set)."
-            )
-        if odd := [path.name for path in others if image_files(path)]:
-            raise DatasetError(
-                f"{folder} has images in {odd[0]}/ beside {and_list(f'{p.name}/' for p in parts.values())}, which is no part "
-                f"of a data set. Move it elsewhere, or call it {UNLABELLED}/ if an oracle is to label its images."
-            )
-        found = {part: _by_class(path, passed_over) for part, path in parts.items()}
-        if inside := [name for name in found["train"] if PARTS[UNLABELLED].fullmatch(name.lower())]:
-            unlabelled += found["train"].pop(inside[0])
+        found = _with_test(folder, _by_class(others, passed_over))
     class_names = in_order(found["train"])
     if len(class_names) < 2:
         raise DatasetError(
             f"{parts.get('train', folder)} has {len(class_names)} folders with images, but at least 2 classes are needed. "
             "Put the images of each class into a folder of its own: <class>/<image>."
         )
-    for part, path in parts.items():
-        if odd := sorted(set(found[part]) ^ set(class_names)):
-            raise DatasetError(
-                f"{folder}: {parts['train'].name}/ and {path.name}/ must have the same classes, but differ in {', '.join(odd)}."
-            )
-    with_labels = {
-        part: [(path, label) for label, name in enumerate(class_names) for path in files[name]] for part, files in found.items()
-    }
-    with_labels["train"] += [(path, -1) for path in unlabelled]
-    return Contents(class_names, passed_over=+passed_over, **({"valid": []} | with_labels))
+    labelled: dict[str, list[tuple[Path, int]]] = {"train": [], "valid": [], "test": []}
+    for part, files in found.items():
+        labelled[part] = [(path, label) for label, name in enumerate(class_names) for path in files[name]]
+    labelled["train"] += [(path, -1) for path in unlabelled]
+    return Contents(class_names, labelled["train"], labelled["valid"], labelled["test"], +passed_over)
 
 
 def image_files(folder: Path, passed_over: Counter[str] | None = None) -> list[Path]:
@@ -144,7 +130,7 @@ def in_order(names) -> list[str]:
 
 
 def _is_system(name: str) -> bool:
-    return name.startswith((".", "~$")) or name in SYSTEM
+    return name.startswith((".", "~$")) or name.lower() in SYSTEM
 
 
 def _entries(folder: Path, passed_over: Counter[str]) -> list[os.DirEntry]:
@@ -176,22 +162,31 @@ def _walk(folder: Path, passed_over: Counter[str], above: tuple[Path, ...]) -> l
         elif suffix in SUFFIXES and entry.is_file():
             images.append(path)
         else:
-            passed_over[f"files that are no images ({suffix or 'without ending'})"] += 1
+            passed_over[_no_image(suffix)] += 1
     return images
 
 
-def _subfolders(folder: Path, passed_over: Counter[str]) -> tuple[list[Path], int]:
-    """The folders in a folder, and how many images lie beside them."""
+def _no_image(suffix: str) -> str:
+    return f"files that are no images ({suffix or 'without ending'})"
+
+
+def _subfolders(folder: Path, passed_over: Counter[str]) -> list[Path]:
+    """The folders in a folder; what lies beside them is counted in `passed_over`."""
     entries = _entries(folder, passed_over)
-    loose = sum(entry.is_file() and Path(entry.name).suffix.lower() in SUFFIXES | UNREAD for entry in entries)
-    return [Path(entry.path) for entry in entries if entry.is_dir()], loose
+    for entry in entries:
+        suffix = Path(entry.name).suffix.lower()
+        if suffix in SUFFIXES | UNREAD:
+            passed_over["images outside the folders of classes"] += not entry.is_dir()
+        else:
+            passed_over[_no_image(suffix)] += not entry.is_dir()
+    return sorted(Path(entry.path) for entry in entries if entry.is_dir())
 
 
 def _parts(folder: Path, below: list[Path]) -> tuple[dict[str, Path], list[Path]]:
     """The folders that are parts of a data set by their names, and the others."""
     parts: dict[str, Path] = {}
     others = []
-    for path in sorted(below):
+    for path in below:
         part = _part(path.name)
         if part in parts:
             raise DatasetError(f"{folder} has {parts[part].name}/ and {path.name}/: which is the {part} part? Remove one.")
@@ -206,10 +201,31 @@ def _part(name: str) -> str:
     return next((part for part, names in PARTS.items() if names.fullmatch(name.lower())), "")
 
 
-def _by_class(folder: Path, passed_over: Counter[str]) -> dict[str, list[Path]]:
-    classes, loose = _subfolders(folder, passed_over)
-    passed_over["images outside the folders of classes"] += loose
-    return {path.name: _class(path, passed_over) for path in classes}
+def _check_parts(folder: Path, parts: dict[str, Path], others: list[Path]) -> None:
+    """Raise a `DatasetError` unless there are a training and a test part, and no images beside the parts."""
+    names = and_list(f"{path.name}/" for path in parts.values())
+    if not {"train", "test"} <= set(parts):
+        raise DatasetError(
+            f"{folder} has {names} alone. Give it train/<class>/ and test/<class>/, or only <class>/; a class must be called "
+            "otherwise."
+        )
+    if odd := [path.name for path in others if image_files(path)]:
+        raise DatasetError(
+            f"{folder} has images in {odd[0]}/ beside {names}, which is no part of a data set. Move it elsewhere, or call it "
+            f"{UNLABELLED}/ if an oracle is to label its images."
+        )
+
+
+def _check_same_classes(folder: Path, parts: dict[str, Path], found: dict[str, dict[str, list[Path]]]) -> None:
+    for part, path in parts.items():
+        if odd := sorted(set(found[part]) ^ set(found["train"])):
+            raise DatasetError(
+                f"{folder}: {parts['train'].name}/ and {path.name}/ must have the same classes, but differ in {', '.join(odd)}."
+            )
+
+
+def _by_class(folders: list[Path], passed_over: Counter[str]) -> dict[str, list[Path]]:
+    return {folder.name: _class(folder, passed_over) for folder in folders}
 
 
 def _class(folder: Path, passed_over: Counter[str]) -> list[Path]:
@@ -224,10 +240,15 @@ def _class(folder: Path, passed_over: Counter[str]) -> list[Path]:
     return files
 
 
-def _without_test(folder: Path, files: dict[str, list[Path]]) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    """Every fifth image of a class is for the test; of fewer than five the last one, unless it is alone."""
-    test = {name: paths[4::5] or paths[1:][-1:] for name, paths in files.items()}
+def _with_test(folder: Path, files: dict[str, list[Path]]) -> dict[str, dict[str, list[Path]]]:
+    """Every fifth image of a class is for the test; of two to four images the last one."""
+    train: dict[str, list[Path]] = {}
+    test: dict[str, list[Path]] = {}
+    for name, paths in files.items():
+        last = max(1, len(paths) - 1)
+        test[name] = paths[4::5] if len(paths) >= 5 else paths[last:]
+        held_out = set(test[name])
+        train[name] = [path for path in paths if path not in held_out]
     if len(files) > 1 and not any(test.values()):
         raise DatasetError(f"{folder} has one image a class, but at least 2 are needed to set one aside as a test.")
-    train = {name: [path for path in paths if path not in set(test[name])] for name, paths in files.items()}
-    return train, test
+    return {"train": train, "test": test}

@@ -43,7 +43,8 @@ PARAMETERS = [
                            "than the 4,000 training images of MNIST-5k. Lower n_rounds, n_query, n_initial or n_valid."),
     (dict(n_rounds=10**12), "more than the 4,000 training images"),  # within a moment
     (dict(n_valid=3_990), "n_valid=3990 validation images are more than the 4,000 training images"),
-    (dict(n_initial=3_001, n_valid=991, n_rounds=0), "the smallest class of MNIST-5k has 400. Lower n_initial or n_valid."),
+    (dict(n_initial=3_001, n_valid=991, n_rounds=0),
+     "the smallest class of MNIST-5k has 400. Lower n_initial or n_valid, or set initial_draw='random'."),
     (dict(dataset="folder:/no/where"), "there is no folder /no/where. Give the path of a folder with <class>/<image> in it."),
     (dict(device=NO_CUDA), "CUDA devices here. Use device='cpu', or check the GPU driver with nvidia-smi."),
 ]  # fmt: skip
@@ -152,6 +153,11 @@ def no_images_in_a_class(folder):
     save(folder / "cat", 10)
     save(folder / "dog", 10)
     (folder / "owl").mkdir()
+    (folder / "owl" / "1.txt").touch()
+
+
+def unread_images(folder):
+    no_images_in_a_class(folder)
     (folder / "owl" / "1.heic").touch()
 
 
@@ -210,7 +216,8 @@ FOLDERS = {
     "empty": (empty, r"images has 0 folders with images, but at least 2 classes are needed. Put the images of each class"),
     "one class": (one_class, r"images has 1 folders with images, but at least 2 classes"),
     "a class without images": (no_images_in_a_class, r"owl has no images \(.*\.png.*\)\. Convert what is in it, or remove it"),
-    "no test": (train_alone, r"images has train/ alone\. Give it train/<class>/ and test/<class>/, or only <class>/"),
+    "a class of unread images": (unread_images, r"owl/1\.heic is an image of a kind that is not read \(\.heic\)\. Convert it"),
+    "no test": (train_alone, r"images has train/ and validation/ alone\. Give it train/<class>/ and test/<class>/, or only"),
     "other test": (other_classes_in_the_test, "must have the same classes, but differ in dog, owl"),
     "too few": (too_few, "images has one image a class, but at least 2 are needed to set one aside as a test"),
     "no utf-8": (no_utf8, r"dog\\udcff/0\.png' has a name that is not UTF-8: rename it"),

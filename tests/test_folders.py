@@ -80,7 +80,7 @@ def test_images_without_labels_are_known_by_their_usual_names(tmp_path, name, in
     [
         (["train/a", "train/b", "training/a", "training/b", "test/a", "test/b"], r"has train/ and training/: which is the"),
         (["train/a", "train/b", "val/a", "val/b"], r"has train/ and val/ alone\. Give it train/<class>/ and test/<class>/"),
-        (["bus", "car", "train"], r"has train/ alone.*called otherwise than the test part"),
+        (["bus", "car", "train"], r"has train/ alone.*a class must be called otherwise"),
         (["train", "test"], r"train has 0 folders with images"),
         (["train/a", "train/b", "test/a", "test/b", "extra/a"], r"has images in extra/ beside train/ and test/"),
         (["a/train", "a/test", "b/train", "b/test"], r"a has test/ in it: put the parts of a data set outside, test/a/"),
@@ -130,7 +130,7 @@ def test_files_that_are_no_images_are_said_by_kind(two, capsys):
     picture().save(two / "loose.png")
     load(two)
     said = capsys.readouterr().out
-    for what in ("1 files that are no images (.txt)", "(without ending)", "1 images outside the folders of classes"):
+    for what in ("1 files that are no images (.txt)", "(without ending)", "(.csv)", "1 images outside the folders of classes"):
         assert what in said
 
 
