@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import sources
 from .options import check_choice, check_names
 
 # What a function may name as an argument, with N images in the pool, L labelled ones, K samples, C classes, D features.
@@ -189,17 +190,50 @@ def check_samples(log_probs_K_n_C: Tensor, statistics_before: list[Tensor], stat
 def score_in_chunks(strategy: Acquisition, chunks: Iterable[Tensor], n: int, generator: torch.Generator) -> Tensor:
     """Scores `[n]` (float64) of a strategy that scores image by image, from predictions in chunks `[K, m, C]`.
 
-    Raises: see `checked_scores`.
+    Raises: see `checked_scores` and `check_repeats`.
     """
     extra = {"generator": generator} if "generator" in strategy.asks else {}
+    again = _again(extra)
     scores_N, done = torch.empty(0), 0
     for log_probs_K_m_C in chunks:
         # In a place of their own: small tensors kept from among large ones fragment the heap, which then grows.
         scores_N = scores_N if done else torch.empty(n, dtype=torch.float64, device=log_probs_K_m_C.device)
         m = log_probs_K_m_C.shape[1]
         scores_N[done : done + m] = _one_an_image(strategy, strategy.function(log_probs_K_m_C, **extra), m)
+        if not done and not sources.is_ours(strategy.function):
+            second_m = _one_an_image(strategy, strategy.function(log_probs_K_m_C, **again), m)
+            check_repeats(strategy, scores_N[:m], second_m.to(scores_N))
         done += m
     return checked_scores(strategy, scores_N, n)
+
+
+def scores_of(strategy: Acquisition, given: dict, n: int, twice: bool) -> Tensor:
+    """Scores `[n]` of a strategy that sees the whole pool; `twice`: somebody's is called again, to see that it repeats.
+
+    Raises: see `checked_scores` and `check_repeats`.
+    """
+    again = _again(given)
+    scores_N = checked_scores(strategy, strategy.function(**given), n)
+    if twice and not sources.is_ours(strategy.function):
+        check_repeats(strategy, scores_N, checked_scores(strategy, strategy.function(**again), n))
+    return scores_N
+
+
+def batch_of(strategy: Acquisition, given: dict, n_pool: int, n_query: int, twice: bool) -> tuple[Tensor, Tensor]:
+    """Positions and scores `[n_query]` of a strategy that chooses a batch; `twice` as in `scores_of`.
+
+    Raises: see `checked_batch` and `check_repeats`.
+    """
+    again = _again(given)
+    positions, scores = checked_batch(strategy, strategy.function(**given), n_pool, n_query)
+    if twice and not sources.is_ours(strategy.function):
+        check_repeats(strategy, positions, checked_batch(strategy, strategy.function(**again), n_pool, n_query)[0])
+    return positions, scores
+
+
+def _again(given: dict) -> dict:
+    """The same arguments, with a generator that will draw the same."""
+    return given | ({"generator": given["generator"].clone_state()} if "generator" in given else {})
 
 
 def checked_scores(strategy: Acquisition, scores, n: int) -> Tensor:
@@ -238,6 +272,15 @@ def checked_batch(strategy: Acquisition, returned, n_pool: int, n_query: int) ->
     if len(set(positions.tolist())) < n_query:
         raise ValueError(f"strategy={name!r} returned a position twice: return {n_query} different ones.")
     return positions.long(), checked_scores(strategy, returned[1], n_query)
+
+
+def check_repeats(strategy: Acquisition, first: Tensor, second: Tensor) -> None:
+    """Raise a `ValueError` unless two calls of a function with the same arguments returned the same."""
+    if not torch.allclose(first, second, rtol=0, atol=0, equal_nan=True):
+        raise ValueError(
+            f"strategy={strategy.function.__name__!r} returned two things when called twice with the same arguments: "
+            "let it draw from its argument `generator` only, and leave its arguments unchanged."
+        )
 
 
 def _one_an_image(strategy: Acquisition, scores, n: int) -> Tensor:

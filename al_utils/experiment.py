@@ -302,7 +302,7 @@ def query(
 
     Raises:
         ValueError: what the strategy returned are no scores or positions of the pool. RuntimeError: they mean nothing. See
-            `acquisition.checked_scores`, `checked_batch`, `check_ranking`, `check_samples`.
+            `acquisition.checked_scores`, `checked_batch`, `check_repeats`, `check_ranking`, `check_samples`.
     """
     c, watch = problem.config, watch or Stopwatch(problem.config.device)
     strategy = acquisition.get(c.strategy, c.posterior)
@@ -316,11 +316,10 @@ def query(
         with watch("predict"):
             given = asked_for(strategy, problem, number, model, labelled, pool)
         with watch("acquire"):
-            returned = strategy.function(**given)
             if strategy.batch:
-                positions, scores = acquisition.checked_batch(strategy, returned, len(pool), c.n_query)
+                positions, scores = acquisition.batch_of(strategy, given, len(pool), c.n_query, twice=number == 0)
                 return pool[positions].tolist(), scores.tolist()
-            scores_N = acquisition.checked_scores(strategy, returned, len(pool))
+            scores_N = acquisition.scores_of(strategy, given, len(pool), twice=number == 0)
     with watch("acquire"):
         if c.posterior == "mc_dropout":
             acquisition.check_ranking(scores_N)

@@ -140,7 +140,7 @@ def test_a_strategy_may_choose_a_batch(registry):
     config = tiny(strategy="every_hundredth", n_rounds=1)
     [first, _] = run_experiment(config)
     problem = prepare(config)
-    assert seen == [(4, len(problem.split.pool), 10)]
+    assert seen == [(4, len(problem.split.pool), 10)] * 2  # in the first round it must do the same twice
     assert first.queried == problem.split.pool[torch.arange(5) * 100].tolist()
 
 
@@ -253,6 +253,31 @@ def test_a_function_is_given_what_its_arguments_name_and_nothing_else_is_compute
     assert query(problem, 0, network, labelled)[0] == candidates(problem, 0, labelled)[:5].tolist()
 
 
+def test_a_function_that_does_not_repeat_is_refused(registry):
+    @al.acquisition.register
+    def elsewhere(log_probs_K_N_C):
+        return torch.rand(log_probs_K_N_C.shape[1])
+
+    @al.acquisition.register
+    def of_the_whole(embeddings_N_D):
+        return torch.rand(len(embeddings_N_D))
+
+    @al.acquisition.register(batch=True)
+    def any_batch(embeddings_N_D, n_query):
+        return torch.randperm(len(embeddings_N_D))[:n_query], torch.zeros(n_query)
+
+    @al.acquisition.register(batch=True)
+    def drawn(embeddings_N_D, n_query, generator):
+        return torch.randperm(len(embeddings_N_D), generator=generator)[:n_query], torch.zeros(n_query)
+
+    for strategy in ("elsewhere", "of_the_whole", "any_batch"):
+        problem, model, labelled = trained(strategy=strategy, pool_subset=50)
+        with pytest.raises(ValueError, match=f"strategy='{strategy}' returned two things.*`generator` only"):
+            query(problem, 0, model, labelled)
+    problem, model, labelled = trained(strategy="drawn", pool_subset=50)
+    assert query(problem, 0, model, labelled) == query(problem, 0, model, labelled)
+
+
 def test_functions_of_predictions_alone_see_chunks_and_others_the_whole_pool(registry):
     sizes = {"in_chunks": [], "whole": []}
 
@@ -269,7 +294,8 @@ def test_functions_of_predictions_alone_see_chunks_and_others_the_whole_pool(reg
     for strategy in sizes:
         problem, model, labelled = trained(strategy=strategy)
         query(problem, 0, model, labelled)
-    assert len(sizes["in_chunks"]) > 1 and sizes["whole"] == [sum(sizes["in_chunks"])]
+    first, second, *others = sizes["in_chunks"]  # the first chunk is scored twice, to see that a function repeats
+    assert first == second and others and sizes["whole"] == [second + sum(others)] * 2
 
 
 def test_an_argument_that_cannot_be_given_is_refused_with_the_nearest(registry):
