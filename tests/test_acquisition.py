@@ -6,7 +6,7 @@ import torch
 from conftest import tiny
 
 import al_utils as al
-from al_utils import acquisition
+from al_utils import acquisition, scoring
 from al_utils.acquisition import Acquisition
 from al_utils.experiment import candidates, prepare, query, run_experiment
 from al_utils.models import build_model
@@ -147,9 +147,9 @@ def test_a_strategy_may_choose_a_batch(registry):
 @pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
 def test_positions_and_scores_may_be_lists_arrays_or_tensors(kind):
     strategy = Acquisition(lambda: None, (), True, True, True, False)
-    positions, scores = acquisition.checked_batch(strategy, (kind([7, 0, 2]), kind([0.5, 1.5, -1.0])), 8, 3)
+    positions, scores = scoring.checked_batch(strategy, (kind([7, 0, 2]), kind([0.5, 1.5, -1.0])), 8, 3)
     assert positions.tolist() == [7, 0, 2] and scores.tolist() == [0.5, 1.5, -1.0]
-    assert acquisition.checked_scores(strategy, kind([1.0, 2.0]), 2).tolist() == [1.0, 2.0]
+    assert scoring.checked_scores(strategy, kind([1.0, 2.0]), 2).tolist() == [1.0, 2.0]
 
 
 NAN = math.nan
@@ -178,7 +178,7 @@ def test_a_wrong_batch_is_refused_in_one_sentence(returned, says, registry):
         return returned
 
     with pytest.raises((ValueError, RuntimeError), match=says):
-        acquisition.checked_batch(acquisition.get("wrong"), returned, 8, 3)
+        scoring.checked_batch(acquisition.get("wrong"), returned, 8, 3)
 
 
 @pytest.mark.parametrize(
@@ -315,19 +315,19 @@ def test_an_unknown_strategy_is_refused_with_the_known_ones():
 def test_inert_dropout_is_refused():
     same = torch.randn(1, 30, 10).log_softmax(-1).expand(5, -1, -1)
     with pytest.raises(RuntimeError, match="all equal"):
-        acquisition.check_samples(same, [], [])
-    acquisition.check_samples(same + torch.randn(5, 30, 10) * 1e-3, [], [])
+        scoring.check_samples(same, [], [])
+    scoring.check_samples(same + torch.randn(5, 30, 10) * 1e-3, [], [])
 
 
 def test_moved_batchnorm_statistics_are_refused():
     fine = torch.randn(5, 30, 10).log_softmax(-1)
     with pytest.raises(RuntimeError, match="BatchNorm"):
-        acquisition.check_samples(fine, [torch.zeros(3)], [torch.ones(3)])
+        scoring.check_samples(fine, [torch.zeros(3)], [torch.ones(3)])
 
 
 def test_scores_that_rank_nothing_are_refused(registry):
     with pytest.raises(RuntimeError, match="rank nothing"):
-        acquisition.check_ranking(torch.zeros(9))
+        scoring.check_ranking(torch.zeros(9))
 
     @al.acquisition.register
     def constant(log_probs_K_N_C):
