@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import acquisition, checks, models
+from . import acquisition, checks, models, scoring
 from .classifier import Classifier
 from .compute.machine import Stopwatch, environment, fixed_threads
 from .config import ExperimentConfig
@@ -302,7 +302,7 @@ def query(
 
     Raises:
         ValueError: what the strategy returned are no scores or positions of the pool. RuntimeError: they mean nothing. See
-            `acquisition.checked_scores`, `checked_batch`, `check_ranking`, `check_samples`.
+            `scoring.checked_scores`, `checked_batch`, `check_repeats`, `check_ranking`, `check_samples`.
     """
     c, watch = problem.config, watch or Stopwatch(problem.config.device)
     strategy = acquisition.get(c.strategy, c.posterior)
@@ -311,19 +311,18 @@ def query(
         chunks = _chunks(strategy, problem, number, model, pool)
         chunks = watch.each("predict", chunks) if strategy.predicts else chunks
         with watch("acquire"):
-            scores_N = acquisition.score_in_chunks(strategy, chunks, len(pool), generator(c.seed, "acquisition", number))
+            scores_N = scoring.score_in_chunks(strategy, chunks, len(pool), generator(c.seed, "acquisition", number))
     else:
         with watch("predict"):
             given = asked_for(strategy, problem, number, model, labelled, pool)
         with watch("acquire"):
-            returned = strategy.function(**given)
             if strategy.batch:
-                positions, scores = acquisition.checked_batch(strategy, returned, len(pool), c.n_query)
+                positions, scores = scoring.batch_of(strategy, given, len(pool), c.n_query, twice=number == 0)
                 return pool[positions].tolist(), scores.tolist()
-            scores_N = acquisition.checked_scores(strategy, returned, len(pool))
+            scores_N = scoring.scores_of(strategy, given, len(pool), twice=number == 0)
     with watch("acquire"):
         if c.posterior == "mc_dropout":
-            acquisition.check_ranking(scores_N)
+            scoring.check_ranking(scores_N)
         positions = acquisition.top(scores_N, c.n_query, generator(c.seed, "ties", number))
         return pool[positions.cpu()].tolist(), scores_N[positions].tolist()
 
@@ -386,7 +385,7 @@ def posterior_predictions(problem: Problem, number: int, model: Classifier, inde
     statistics = [buffer.clone() for buffer in model.buffers()]
     for k, log_probs_K_n_C in enumerate(predictions(part, seen, masks, index.to(c.device))):
         if k == 0 and c.dropout:
-            acquisition.check_samples(log_probs_K_n_C, statistics, list(model.buffers()))
+            scoring.check_samples(log_probs_K_n_C, statistics, list(model.buffers()))
         yield log_probs_K_n_C
 
 

@@ -28,7 +28,7 @@ class Outputs:
 class Known:
     """The outputs of frozen trunks for whole data sets, and the weights of the last network trained."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._outputs: list[tuple[object, Tensor, Outputs]] = []
         self._weights: tuple[object, State] | None = None
 

@@ -6,7 +6,7 @@ import torch
 from conftest import tiny
 
 import al_utils as al
-from al_utils import acquisition
+from al_utils import acquisition, scoring
 from al_utils.acquisition import Acquisition
 from al_utils.experiment import candidates, prepare, query, run_experiment
 from al_utils.models import build_model
@@ -140,16 +140,16 @@ def test_a_strategy_may_choose_a_batch(registry):
     config = tiny(strategy="every_hundredth", n_rounds=1)
     [first, _] = run_experiment(config)
     problem = prepare(config)
-    assert seen == [(4, len(problem.split.pool), 10)]
+    assert seen == [(4, len(problem.split.pool), 10)] * 2  # in the first round it must do the same twice
     assert first.queried == problem.split.pool[torch.arange(5) * 100].tolist()
 
 
 @pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
 def test_positions_and_scores_may_be_lists_arrays_or_tensors(kind):
     strategy = Acquisition(lambda: None, (), True, True, True, False)
-    positions, scores = acquisition.checked_batch(strategy, (kind([7, 0, 2]), kind([0.5, 1.5, -1.0])), 8, 3)
+    positions, scores = scoring.checked_batch(strategy, (kind([7, 0, 2]), kind([0.5, 1.5, -1.0])), 8, 3)
     assert positions.tolist() == [7, 0, 2] and scores.tolist() == [0.5, 1.5, -1.0]
-    assert acquisition.checked_scores(strategy, kind([1.0, 2.0]), 2).tolist() == [1.0, 2.0]
+    assert scoring.checked_scores(strategy, kind([1.0, 2.0]), 2).tolist() == [1.0, 2.0]
 
 
 NAN = math.nan
@@ -178,7 +178,7 @@ def test_a_wrong_batch_is_refused_in_one_sentence(returned, says, registry):
         return returned
 
     with pytest.raises((ValueError, RuntimeError), match=says):
-        acquisition.checked_batch(acquisition.get("wrong"), returned, 8, 3)
+        scoring.checked_batch(acquisition.get("wrong"), returned, 8, 3)
 
 
 @pytest.mark.parametrize(
@@ -253,6 +253,31 @@ def test_a_function_is_given_what_its_arguments_name_and_nothing_else_is_compute
     assert query(problem, 0, network, labelled)[0] == candidates(problem, 0, labelled)[:5].tolist()
 
 
+def test_a_function_that_does_not_repeat_is_refused(registry):
+    @al.acquisition.register
+    def elsewhere(log_probs_K_N_C):
+        return torch.rand(log_probs_K_N_C.shape[1])
+
+    @al.acquisition.register
+    def of_the_whole(embeddings_N_D):
+        return torch.rand(len(embeddings_N_D))
+
+    @al.acquisition.register(batch=True)
+    def any_batch(embeddings_N_D, n_query):
+        return torch.randperm(len(embeddings_N_D))[:n_query], torch.zeros(n_query)
+
+    @al.acquisition.register(batch=True)
+    def drawn(embeddings_N_D, n_query, generator):
+        return torch.randperm(len(embeddings_N_D), generator=generator)[:n_query], torch.zeros(n_query)
+
+    for strategy in ("elsewhere", "of_the_whole", "any_batch"):
+        problem, model, labelled = trained(strategy=strategy, pool_subset=50)
+        with pytest.raises(ValueError, match=f"strategy='{strategy}' returned two things.*`generator` only"):
+            query(problem, 0, model, labelled)
+    problem, model, labelled = trained(strategy="drawn", pool_subset=50)
+    assert query(problem, 0, model, labelled) == query(problem, 0, model, labelled)
+
+
 def test_functions_of_predictions_alone_see_chunks_and_others_the_whole_pool(registry):
     sizes = {"in_chunks": [], "whole": []}
 
@@ -269,7 +294,8 @@ def test_functions_of_predictions_alone_see_chunks_and_others_the_whole_pool(reg
     for strategy in sizes:
         problem, model, labelled = trained(strategy=strategy)
         query(problem, 0, model, labelled)
-    assert len(sizes["in_chunks"]) > 1 and sizes["whole"] == [sum(sizes["in_chunks"])]
+    first, second, *others = sizes["in_chunks"]  # the first chunk is scored twice, to see that a function repeats
+    assert first == second and others and sizes["whole"] == [second + sum(others)] * 2
 
 
 def test_an_argument_that_cannot_be_given_is_refused_with_the_nearest(registry):
@@ -289,19 +315,19 @@ def test_an_unknown_strategy_is_refused_with_the_known_ones():
 def test_inert_dropout_is_refused():
     same = torch.randn(1, 30, 10).log_softmax(-1).expand(5, -1, -1)
     with pytest.raises(RuntimeError, match="all equal"):
-        acquisition.check_samples(same, [], [])
-    acquisition.check_samples(same + torch.randn(5, 30, 10) * 1e-3, [], [])
+        scoring.check_samples(same, [], [])
+    scoring.check_samples(same + torch.randn(5, 30, 10) * 1e-3, [], [])
 
 
 def test_moved_batchnorm_statistics_are_refused():
     fine = torch.randn(5, 30, 10).log_softmax(-1)
     with pytest.raises(RuntimeError, match="BatchNorm"):
-        acquisition.check_samples(fine, [torch.zeros(3)], [torch.ones(3)])
+        scoring.check_samples(fine, [torch.zeros(3)], [torch.ones(3)])
 
 
 def test_scores_that_rank_nothing_are_refused(registry):
     with pytest.raises(RuntimeError, match="rank nothing"):
-        acquisition.check_ranking(torch.zeros(9))
+        scoring.check_ranking(torch.zeros(9))
 
     @al.acquisition.register
     def constant(log_probs_K_N_C):

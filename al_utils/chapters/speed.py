@@ -26,6 +26,7 @@ from ..models import build_model, draw_masks
 from ..noise import Images
 from ..randomness import generator
 from ..results.looks import styled
+from ..scoring import score_in_chunks
 from ..training import fit, predictions
 from ..words import and_list, label
 
@@ -185,7 +186,7 @@ def scoring(n_pool: int, mc_samples: int, side: int = 28) -> Callable:
     model = build_model("lenet", pixels.shape, 10, generator(0, "initialisation"), "cpu")
     masks = draw_masks(model, (mc_samples, 1), 0.5, generator(0, "posterior")) if mc_samples > 1 else None
     strategy = acquisition.get("bald" if masks else "max_entropy")
-    return lambda: acquisition.score_in_chunks(strategy, predictions(model, images, masks), n_pool, g)
+    return lambda: score_in_chunks(strategy, predictions(model, images, masks), n_pool, g)
 
 
 def slope(x: Sequence[float], seconds: Sequence[float]) -> float:
