@@ -16,6 +16,7 @@ from little_sweeps import finish, gone, ledgers, wait_until, write_sweep
 
 from al_utils import own, read_ledger
 from al_utils.datasets import load_dataset
+from al_utils.ledger import LedgerError
 from al_utils.sweep import __main__ as command_line
 from al_utils.sweep import local, whole
 from al_utils.sweep.grid import load_sweep
@@ -169,6 +170,7 @@ def test_code_that_a_sweep_names_is_known_in_every_process(tmp_path):
     assert status == 0, said
     [path] = (tmp_path / "reports" / "own").glob("*__brightest_guess__*.jsonl")
     before = path.read_bytes()
+    assert set(read_ledger(path)[0]["registered"]) == {"strategy"}  # the source's hash
     command = [sys.executable, "-m", "al_utils.sweep", file, "--reports", tmp_path / "reports", "--workers", "1"]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -176,6 +178,9 @@ def test_code_that_a_sweep_names_is_known_in_every_process(tmp_path):
     notebook = nbformat.read(path.with_suffix(".ipynb"), 4)
     [injected] = [cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
     assert 'code = "' in injected and "my_lab.py" in injected
+    (tmp_path / "my_lab.py").write_text(LAB.replace("amax", "amin"))  # another function of the same name
+    with pytest.raises(LedgerError, match="--force starts over"):  # also where nothing is left to do
+        whole.run_sweep(file, reports=tmp_path / "reports")
 
 
 @pytest.mark.parametrize(

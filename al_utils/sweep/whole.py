@@ -62,7 +62,8 @@ def run_sweep(
         todo = [run for run in planned.runs if force or not has_ended(folder, run, ledgers_only)]
         n = len(planned.runs)
         print(f"{planned.name}: {n} runs, {n - len(todo)} of them finished, in {_shown(folder)}")
-        if todo or any(run.config.dataset.startswith("folder:") for run in planned.runs):  # the others do not change
+        own = planned.code or any(run.config.dataset.startswith("folder:") for run in planned.runs)  # what may have changed
+        if todo or own:
             _check_data(planned, folder, headers, needed=bool(todo))
         check()
         if ledgers_only:
@@ -194,7 +195,8 @@ def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict], needed: bo
         checks.check_needs(run.config)
         checks.check_memory(run.config, tuple(dataset.train_images.shape), len(dataset.class_names))
         if run.name in headers:
-            _check(folder / f"{run.name}.jsonl", headers[run.name], {"data": {"checksum": dataset.checksum}})
+            expected = {"data": {"checksum": dataset.checksum}, "registered": checks.registered_sources(run.config)}
+            _check(folder / f"{run.name}.jsonl", headers[run.name], expected)
 
 
 def _check(path: Path, header: dict, expected: dict) -> None:
