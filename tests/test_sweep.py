@@ -217,12 +217,12 @@ def test_a_job_is_done_once(tmp_path):
         ("if round == 1: sys.exit(0)", "SystemExit: cell 3 ended the notebook"),  # papermill adds the parameters' cell
         ("if round == 1: raise ValueError('no luck\\nat all')", "ValueError: no luck at all"),
         ("if round == 1: os.kill(os.getpid(), 9)", "DeadKernelError: Kernel died"),
-        ("time.sleep(600)", "TimeoutError: not finished after the limit of 5 seconds (--timeout)"),
+        ("time.sleep(600)", "TimeoutError: not finished after the limit of 20 seconds (--timeout)"),
         ("if round == 2: break", "the notebook ended after 2 of 3 rounds"),
     ],
 )
 def test_a_job_that_fails_is_never_taken_for_finished(tmp_path, fault, message):
-    error = job(tmp_path, experiment(tmp_path, fault), timeout=5 if "600" in fault else 60)
+    error = job(tmp_path, experiment(tmp_path, fault), timeout=20 if "600" in fault else 60)
     assert error == message
     assert (tmp_path / "run.failed.ipynb").exists() and not (tmp_path / "run.ipynb").exists()
     assert len(pids(tmp_path)) == 1 and gone(pids(tmp_path))
