@@ -36,7 +36,7 @@ def start(file, reports, *arguments) -> subprocess.Popen:
 def test_any_stop_leaves_whole_seeds_and_the_longest_run_of_each_starts_first(tmp_path, monkeypatch):
     file = write_sweep(tmp_path, base=LITTLE, seed=[0, 1], model=["lenet", "resnet18"], strategy=["random", "bald"])
     started = []
-    monkeypatch.setattr(local, "compute", lambda jobs, *_: started.extend(job.path.stem for job in jobs) or iter(()))
+    monkeypatch.setattr(local, "compute", lambda jobs, *_: started.extend(job.path.stem for job in jobs) or (job for job in ()))
     whole.run_sweep(file, reports=tmp_path, ledgers_only=True)
     assert started == [
         f"mnist5k__{model}__{strategy}__none__seed-{seed}"

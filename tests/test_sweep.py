@@ -149,7 +149,7 @@ def test_cores_that_are_allowed_decide(tmp_path, monkeypatch):
 
 
 def test_a_link_and_what_is_beside_it_are_one_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "compute", lambda *_: iter(()))
+    monkeypatch.setattr(local, "compute", lambda *_: (job for job in ()))
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "link").symlink_to("far/away")
     whole.run_sweep(write_sweep(tmp_path), reports=tmp_path / "link" / ".." / "R", ledgers_only=True)
@@ -161,7 +161,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(local, "compute", lambda *_: iter(()))
+    monkeypatch.setattr(local, "compute", lambda *_: (job for job in ()))
     whole.run_sweep(write_sweep(tmp_path), reports=tmp_path, ledgers_only=True)
     assert (
         f"The file system of {tmp_path / 'little'} cannot lock (No locks available): start no second" in capsys.readouterr().err

@@ -120,8 +120,8 @@ def _ledgers(
             progress.show(pending, running, failures)
 
         jobs = [local.Job(path, run.parameters, sweep.code) for path, run in runs.items()]
-        try:
-            for job, error in local.compute(jobs, workers or 0, end, show):
+        with contextlib.closing(progress), contextlib.closing(local.compute(jobs, workers or 0, end, show)) as ended:
+            for job, error in ended:
                 check()
                 name = runs[job.path].name
                 if error:
@@ -129,8 +129,6 @@ def _ledgers(
                 if error or has_ended(folder, runs[job.path], ledgers_only=True):
                     pending.discard(name)
                 progress.show(pending, [other for other in running if other != name], failures)
-        finally:
-            progress.close()
     finished = len(sweep.runs) - len(pending) - len(failures)
     print(f"{finished} of {len(sweep.runs)} ledgers are finished.", end=" ")
     print("Without --ledgers-only their notebooks and the report are made." if not pending else "The same command goes on.")
