@@ -12,11 +12,10 @@ import psutil
 import pytest
 import yaml
 from conftest import ROOT, tiny
-from little_sweeps import finish, gone, ledgers, wait_until, write_sweep
+from little_sweeps import finish, gone, ledgers, wait_until, write_notebook, write_sweep
 
 from al_utils import own, read_ledger
 from al_utils.datasets import load_dataset
-from al_utils.ledger import LedgerError
 from al_utils.sweep import __main__ as command_line
 from al_utils.sweep import local, whole
 from al_utils.sweep.grid import load_sweep
@@ -171,16 +170,15 @@ def test_code_that_a_sweep_names_is_known_in_every_process(tmp_path):
     [path] = (tmp_path / "reports" / "own").glob("*__brightest_guess__*.jsonl")
     before = path.read_bytes()
     assert set(read_ledger(path)[0]["registered"]) == {"strategy"}  # the source's hash
-    command = [sys.executable, "-m", "al_utils.sweep", file, "--reports", tmp_path / "reports", "--workers", "1"]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    report = write_notebook(tmp_path / "report.ipynb", 'ledgers = ""')
+    assert whole.run_sweep(file, 1, reports=tmp_path / "reports", report=report) == {}
     assert path.read_bytes() == before  # the finished ledger is shown
     notebook = nbformat.read(path.with_suffix(".ipynb"), 4)
     [injected] = [cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
     assert 'code = "' in injected and "my_lab.py" in injected
     (tmp_path / "my_lab.py").write_text(LAB.replace("amax", "amin"))  # another function of the same name
-    with pytest.raises(LedgerError, match="--force starts over"):  # also where nothing is left to do
-        whole.run_sweep(file, reports=tmp_path / "reports")
+    status, said = finish(start(file, tmp_path / "reports"))  # where nothing is left to do
+    assert status == 2 and "was made with another strategy='brightest_guess'" in said and "--force starts over" in said, said
 
 
 @pytest.mark.parametrize(

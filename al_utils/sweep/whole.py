@@ -88,7 +88,10 @@ def _report(folder: Path, notebook: str, timeout: float) -> dict[str, str]:
     """Make the report, if there is none of the runs as they are; returns its error, if any."""
     due = folder / REPORT_DUE
     if not due.exists() and (folder / "report.html").exists():
-        print("Nothing to do. Results that came with the project count as finished; --force computes all of them anew.")
+        print(
+            "Nothing to do. Results that came with the project count as finished: --force computes all of them anew; "
+            "without report.html the report is made again."
+        )
         return {}
     error = page.make(notebook, folder / "report", {"ledgers": os.path.relpath(folder, ROOT)}, timeout)
     if not error:
