@@ -21,6 +21,7 @@ from al_utils.datasets import load_dataset
 from al_utils.ledger import read_ledger
 from al_utils.sweep import __main__ as command_line
 from al_utils.sweep.jobs import ROOT
+from al_utils.sweep.progress import PAGE
 
 BASE = dict(dataset="mnist5k", model="lenet", noise="none", protocol="paper", scenario="constrained")
 BASE |= dict(n_initial=20, n_query=10, n_rounds=2, n_valid=50, epochs=1, device="cpu")
@@ -133,7 +134,9 @@ def gone(pids) -> bool:
 
 
 def stamps(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.suffix in (".ipynb", ".jsonl", ".html")}
+    """When each result was written; the page that shows a running sweep is none."""
+    found = (path for path in folder.iterdir() if path.suffix in (".ipynb", ".jsonl", ".html") and path.name != PAGE)
+    return {path.name: path.stat().st_mtime_ns for path in found}
 
 
 def ledgers(folder: Path) -> dict[str, tuple]:

@@ -266,7 +266,7 @@ def _disturb(folder: Path, address: str, scheduler: subprocess.Popen) -> None:
     kernels = {pid for pid in pids(results) if not gone({pid})}
     os.kill(scheduler.pid, signal.SIGKILL)
     status, said = finish(process)
-    assert status == 1 and "the Dask scheduler was lost" in said and "Traceback" not in said
+    assert status == 1 and "the Dask scheduler was lost" in said and "Traceback" not in said, said
     wait_until(lambda: gone(kernels), seconds=30)
     held.unlink()
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 from conftest import ROOT, tiny
-from little_sweeps import finish, gone, ledgers, wait_until, write_sweep
+from little_sweeps import finish, gone, ledgers, wait_until, write_notebook, write_sweep
 
 from al_utils import own, read_ledger
 from al_utils.datasets import load_dataset
@@ -35,7 +35,7 @@ def start(file, reports, *arguments) -> subprocess.Popen:
 def test_any_stop_leaves_whole_seeds_and_the_longest_run_of_each_starts_first(tmp_path, monkeypatch):
     file = write_sweep(tmp_path, base=LITTLE, seed=[0, 1], model=["lenet", "resnet18"], strategy=["random", "bald"])
     started = []
-    monkeypatch.setattr(local, "compute", lambda jobs, *_: started.extend(job.path.stem for job in jobs) or iter(()))
+    monkeypatch.setattr(local, "compute", lambda jobs, *_: started.extend(job.path.stem for job in jobs) or (job for job in ()))
     whole.run_sweep(file, reports=tmp_path, ledgers_only=True)
     assert started == [
         f"mnist5k__{model}__{strategy}__none__seed-{seed}"
@@ -169,13 +169,16 @@ def test_code_that_a_sweep_names_is_known_in_every_process(tmp_path):
     assert status == 0, said
     [path] = (tmp_path / "reports" / "own").glob("*__brightest_guess__*.jsonl")
     before = path.read_bytes()
-    command = [sys.executable, "-m", "al_utils.sweep", file, "--reports", tmp_path / "reports", "--workers", "1"]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(read_ledger(path)[0]["registered"]) == {"strategy"}  # the source's hash
+    report = write_notebook(tmp_path / "report.ipynb", 'ledgers = ""')
+    assert whole.run_sweep(file, 1, reports=tmp_path / "reports", report=report) == {}
     assert path.read_bytes() == before  # the finished ledger is shown
     notebook = nbformat.read(path.with_suffix(".ipynb"), 4)
     [injected] = [cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
     assert 'code = "' in injected and "my_lab.py" in injected
+    (tmp_path / "my_lab.py").write_text(LAB.replace("amax", "amin"))  # another function of the same name
+    status, said = finish(start(file, tmp_path / "reports"))  # where nothing is left to do
+    assert status == 2 and "was made with another strategy='brightest_guess'" in said and "--force starts over" in said, said
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_a_notebook_that_is_not_there_is_refused_with_the_nearest(make, tmp_path
 @pytest.mark.parametrize(
     "name, folder",
     [
-        ("06_audit", "audit"),
+        ("audit/1_dips", "audit"),
         ("07_speed", "speed"),
         ("08_gal_2017", "gal_2017"),
         ("notebooks/02_experiment.ipynb", "experiment"),

@@ -20,7 +20,7 @@ from little_sweeps import checkout, descendants, finish, gone, run_all, wait_unt
 
 from al_utils.config import ExperimentConfig, run_name
 from al_utils.datasets import DatasetError, load_dataset
-from al_utils.sweep.whole import render
+from al_utils.sweep.page import render
 
 # JupyterLab
 

@@ -30,7 +30,7 @@ def connect(workers: int, scheduler: str | None):
     import distributed
 
     # What Dask has to say about a lost scheduler, a worker that does not start, or its own closing is told here, in one line.
-    for name in ("distributed", "tornado.application", "asyncio"):
+    for name in ("distributed", "distributed.client", "tornado.application", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         if scheduler is not None:

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,12 +60,9 @@ def run_many(configs: Iterable[ExperimentConfig], folder: str | Path, also: tupl
     missing = [path for path, config in paths.items() if not _finished(path, config)]
     missing.sort(key=lambda path: -work(paths[path]))
     jobs = [Job(path, paths[path].to_dict()) for path in missing]
-    errors = []
-    for _, error in tqdm(
-        compute(jobs, workers), total=len(jobs), mininterval=10, unit="run", ncols=80, leave=False, disable=not jobs
-    ):
-        if error:
-            errors.append(error)
+    with contextlib.closing(compute(jobs, workers)) as ended:  # also when the cell is interrupted: workers end with it
+        seen = tqdm(ended, total=len(jobs), mininterval=10, unit="run", ncols=80, leave=False, disable=not jobs)
+        errors = [error for _, error in seen if error]
     if errors:
         raise errors[0]
     rows = []
@@ -96,7 +93,7 @@ def compute(
     workers: int = 0,
     end: float = math.inf,
     each_second: Callable[[list[Job]], None] = lambda running: None,
-) -> Iterator[tuple[Job, Exception | None]]:
+) -> Generator[tuple[Job, Exception | None], None, None]:
     """Run the jobs, in this order, and yield each that ended and its error, if it has one.
 
     Args:

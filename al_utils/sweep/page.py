@@ -1,4 +1,4 @@
-"""A notebook executed and rendered as one HTML page: python -m al_utils.sweep.page 06_audit -p seeds 3"""
+"""A notebook executed and rendered as one HTML page: python -m al_utils.sweep.page 07_speed -p repeats 3"""
 
 import argparse
 import contextlib
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="./run_all.sh page",
         description="Execute a notebook and render it as an HTML page that needs no network. Both go to reports/NAME, where "
-        "NAME is the notebook's without its number: 06_audit to reports/audit/06_audit.ipynb and .html; a notebook in a "
+        "NAME is the notebook's without its number: 07_speed to reports/speed/07_speed.ipynb and .html; a notebook in a "
         "folder of notebooks/ goes to the folder of that name. What was there before is replaced when the notebook has ended "
         "well; one that fails stays beside it as .failed.ipynb.",
     )
@@ -67,7 +67,7 @@ def find(notebook: str) -> Path:
 
 
 def folder_name(notebook: Path) -> str:
-    """Where a notebook's page goes, below `reports/`: `06_audit` to `audit`, `audit/1_dips` to `audit`."""
+    """Where a notebook's page goes, below `reports/`: `07_speed` to `speed`, `audit/1_dips` to `audit`."""
     folder = notebook.parent
     name = folder.name if NOTEBOOKS in folder.parents else notebook.stem
     return re.sub(r"^\d+_", "", name)

@@ -111,6 +111,7 @@ def _clock(seconds: float) -> str:
 STYLE = """
 body { font: 14px/1.4 system-ui, sans-serif; margin: 2em; color: #222; background: #fff }
 table { border-collapse: collapse } td, th { padding: 2px 12px 2px 0; text-align: left; vertical-align: middle }
+p { white-space: pre-wrap }
 td.number { text-align: right; font-variant-numeric: tabular-nums }
 tr.running { font-weight: 600 } tr.waiting { color: #999 } tr.failed { color: #b00020 }
 polyline { fill: none; stroke: currentColor; stroke-width: 1.5 } circle { fill: currentColor }
@@ -134,15 +135,16 @@ def _row(run: PlannedRun, rounds: list[tuple], state: str) -> str:
     cells = [f"{len(rounds)} of {run.config.n_rounds + 1}", f"{labels:,}" if labels is not None else ""]
     cells.append(f"{accuracy:.1%}" if accuracy is not None else "")
     numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
-    return f'<tr class="{state}"><td>{html.escape(run.name)}</td><td>{state}</td>{numbers}<td>{_curve(rounds)}</td></tr>'
+    curve = _curve(rounds, run.config.n_rounds)
+    return f'<tr class="{state}"><td>{html.escape(run.name)}</td><td>{state}</td>{numbers}<td>{curve}</td></tr>'
 
 
-def _curve(rounds: list[tuple], width: int = 160, height: int = 24) -> str:
-    """Test accuracy, 0 to 100%, against the rounds; the numbers appear under the mouse."""
+def _curve(rounds: list[tuple], n_rounds: int, width: int = 160, height: int = 24) -> str:
+    """Test accuracy, 0 to 100%, against the rounds, as wide as they are far; the numbers appear under the mouse."""
     points = [(labels, accuracy) for labels, accuracy in rounds if accuracy is not None]
     if not points:
         return ""
-    step = (width - 4) / max(1, len(points) - 1)
+    step = (width - 4) / max(1, n_rounds)
     places = [f"{2 + i * step:.1f},{(height - 2) - (height - 4) * accuracy:.1f}" for i, (_, accuracy) in enumerate(points)]
     x, y = places[-1].split(",")
     said = ", ".join(f"{labels:,} labels: {accuracy:.1%}" for labels, accuracy in points)

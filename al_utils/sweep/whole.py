@@ -62,7 +62,8 @@ def run_sweep(
         todo = [run for run in planned.runs if force or not has_ended(folder, run, ledgers_only)]
         n = len(planned.runs)
         print(f"{planned.name}: {n} runs, {n - len(todo)} of them finished, in {_shown(folder)}")
-        if todo or any(run.config.dataset.startswith("folder:") for run in planned.runs):  # the others do not change
+        own = planned.code or any(run.config.dataset.startswith("folder:") for run in planned.runs)  # what may have changed
+        if todo or own:
             _check_data(planned, folder, headers, needed=bool(todo))
         check()
         if ledgers_only:
@@ -87,7 +88,10 @@ def _report(folder: Path, notebook: str, timeout: float) -> dict[str, str]:
     """Make the report, if there is none of the runs as they are; returns its error, if any."""
     due = folder / REPORT_DUE
     if not due.exists() and (folder / "report.html").exists():
-        print("Nothing to do. Results that came with the project count as finished; --force computes all of them anew.")
+        print(
+            "Nothing to do. Results that came with the project count as finished: --force computes all of them anew; "
+            "without report.html the report is made again."
+        )
         return {}
     error = page.make(notebook, folder / "report", {"ledgers": os.path.relpath(folder, ROOT)}, timeout)
     if not error:
@@ -119,8 +123,8 @@ def _ledgers(
             progress.show(pending, running, failures)
 
         jobs = [local.Job(path, run.parameters, sweep.code) for path, run in runs.items()]
-        try:
-            for job, error in local.compute(jobs, workers or 0, end, show):
+        with contextlib.closing(progress), contextlib.closing(local.compute(jobs, workers or 0, end, show)) as ended:
+            for job, error in ended:
                 check()
                 name = runs[job.path].name
                 if error:
@@ -128,8 +132,6 @@ def _ledgers(
                 if error or has_ended(folder, runs[job.path], ledgers_only=True):
                     pending.discard(name)
                 progress.show(pending, [other for other in running if other != name], failures)
-        finally:
-            progress.close()
     finished = len(sweep.runs) - len(pending) - len(failures)
     print(f"{finished} of {len(sweep.runs)} ledgers are finished.", end=" ")
     print("Without --ledgers-only their notebooks and the report are made." if not pending else "The same command goes on.")
@@ -194,7 +196,8 @@ def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict], needed: bo
         checks.check_needs(run.config)
         checks.check_memory(run.config, tuple(dataset.train_images.shape), len(dataset.class_names))
         if run.name in headers:
-            _check(folder / f"{run.name}.jsonl", headers[run.name], {"data": {"checksum": dataset.checksum}})
+            expected = {"data": {"checksum": dataset.checksum}, "registered": checks.registered_sources(run.config)}
+            _check(folder / f"{run.name}.jsonl", headers[run.name], expected)
 
 
 def _check(path: Path, header: dict, expected: dict) -> None:
