@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import ndimage, optimize, stats
 
 CLOSE = 1e-4  # points: a float32 mean of 0.9 is a little less than 0.9
 
@@ -66,32 +66,36 @@ def labels_at(curve: pd.Series, target: float) -> float:
     return float(np.interp(target, curve.iloc[end - 1 : end + 1], curve.index[end - 1 : end + 1]))
 
 
-def simultaneous_band(differences: pd.DataFrame, confidence: float = 0.95, draws: int = 4_000) -> pd.DataFrame:
+def simultaneous_band(differences: pd.DataFrame, confidence: float = 0.95, draws: int = 1_000) -> pd.DataFrame:
     """Mean, `low` and `high` of paired differences (labels × seed) such that the band holds the whole true curve.
 
-    Each round's mean ± c standard errors, where c is the quantile of the largest |t| over the rounds. It is drawn for normal
-    differences with the correlations between rounds that were seen, shrunk half way to none: a few seeds see more
-    than there is. Never wider than Bonferroni's band. Of one seed: unbounded.
+    Each round's mean ± c standard errors, whose variances are averaged over a tenth of the rounds on either side, for a
+    few seeds see little of each. c is the quantile of the largest deviation over the rounds in that unit, drawn for normal
+    differences with the correlations between rounds that were seen, shrunk half way to none. Of one seed: unbounded.
     """
-    y = differences.to_numpy(float)
-    rounds, n = y.shape
-    mean, error = y.mean(1), stats.sem(y, axis=1) if n > 1 else np.full(rounds, math.inf)
-    c = _largest_t(y, confidence, draws) if n > 1 else 1.0
-    return pd.DataFrame(dict(mean=mean, low=mean - c * error, high=mean + c * error), differences.index)
+    y_L_S = differences.to_numpy(float)
+    mean_L = y_L_S.mean(1)
+    half_L = _half_width(y_L_S, confidence, draws) if y_L_S.shape[1] > 1 else np.full(len(y_L_S), math.inf)
+    return pd.DataFrame(dict(mean=mean_L, low=mean_L - half_L, high=mean_L + half_L), differences.index)
 
 
-def _largest_t(y_L_S: np.ndarray, confidence: float, draws: int) -> float:
-    y_L_S = y_L_S[y_L_S.std(1) > 0]
-    rounds, n = y_L_S.shape
-    if not rounds:
-        return 0.0
-    seen = np.atleast_2d(np.corrcoef(y_L_S))
-    correlation = (seen + np.eye(rounds)) / 2
-    rng = np.random.default_rng(0)
-    normal = rng.multivariate_normal(np.zeros(rounds), correlation, (draws, n), check_valid="ignore", method="cholesky")
-    t = math.sqrt(n) * np.abs(normal.mean(1)) / normal.std(1, ddof=1)
-    bonferroni = stats.t.ppf(1 - (1 - confidence) / (2 * rounds), n - 1)
-    return float(min(np.quantile(t.max(1), confidence), bonferroni))
+def _half_width(y_L_S: np.ndarray, confidence: float, draws: int) -> np.ndarray:
+    error_L = _standard_errors(y_L_S[None])[0]
+    differing = y_L_S.std(1) > 0  # before the first query there is nothing to differ
+    if not differing.any():
+        return error_L
+    seen = np.atleast_2d(np.corrcoef(y_L_S[differing]))
+    factor = np.linalg.cholesky((seen + np.eye(len(seen))) / 2)
+    normal_D_L_S = factor @ np.random.default_rng(0).normal(size=(draws, len(seen), y_L_S.shape[1]))
+    largest_D = (np.abs(normal_D_L_S.mean(2)) / _standard_errors(normal_D_L_S)).max(1)
+    return float(np.quantile(largest_D, confidence)) * error_L
+
+
+def _standard_errors(y_D_L_S: np.ndarray) -> np.ndarray:
+    """Standard errors `[D, L]` of the means over seeds, their variances averaged over neighbouring rounds."""
+    neighbours = 2 * (y_D_L_S.shape[1] // 10) + 1
+    variance = ndimage.uniform_filter1d(y_D_L_S.var(2, ddof=1), neighbours, axis=1, mode="nearest")
+    return np.sqrt(variance / y_D_L_S.shape[2])
 
 
 def band_against(rounds: Mapping[str, pd.DataFrame], base: str = "random") -> dict[str, pd.DataFrame]:

@@ -88,8 +88,8 @@ def _curves(ax, panel, metric, lines, values):
 def differences_to_random(study: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
     """Each strategy's accuracy minus random's against labels, paired by seed: mean, and a band that holds the whole true curve
     with 95% (`curves.simultaneous_band`), a panel for each cell. Where a band leaves zero, the strategies differ there."""
-    panels = [(key, cell) for key, cell in groups(study, ["dataset", "model", "noise"]) if "random" in set(cell.strategy)]
-    if not panels or study.strategy.nunique() < 2:
+    panels = [(key, cell) for key, cell in groups(study, ["dataset", "model", "noise"]) if {"random"} < set(cell.strategy)]
+    if not panels:
         return _empty(NOT_RUN)
     across = min(3, len(panels))
     down = -(-len(panels) // across)
@@ -115,11 +115,12 @@ def differences_to_random(study: pd.DataFrame, metric: str = "test_accuracy") ->
 
 
 def _legends(figure, axes):
-    """One legend above the panels where they agree, else one in each."""
+    """One legend above the panels where the fullest holds all others, else one in each."""
     found = [ax.get_legend_handles_labels() for ax in axes.flat]
-    found = [(handles, labels) for handles, labels in found if labels]
-    if found and all(labels == found[0][1] for _, labels in found):
-        figure.legend(*found[0], loc="outside upper left", ncols=int(figure.get_figwidth() / 1.9), handlelength=3)
+    handles, labels = max(found, key=lambda legend: len(legend[1]))
+    if all(set(others) <= set(labels) for _, others in found):
+        if labels:
+            figure.legend(handles, labels, loc="outside upper left", ncols=int(figure.get_figwidth() / 1.9), handlelength=3)
     else:
         for ax in axes.flat:
             if ax.get_legend_handles_labels()[1]:
