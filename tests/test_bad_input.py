@@ -45,8 +45,10 @@ PARAMETERS = [
     (dict(n_valid=3_990), "n_valid=3990 validation images are more than the 4,000 training images"),
     (dict(n_initial=3_001, n_valid=991, n_rounds=0),
      "the smallest class of MNIST-5k has 400. Lower n_initial or n_valid, or set initial_draw='random'."),
+    (dict(mc_samples=10**9, strategy="bald"), "of memory, "),
+    (dict(last_batch="keep", model="resnet18", n_initial=64, n_query=1), "Use last_batch='balance'."),
     (dict(dataset="folder:/no/where"), "there is no folder /no/where. Give the path of a folder with <class>/<image> in it."),
-    (dict(device=NO_CUDA), "CUDA devices here. Use device='cpu', or check the GPU driver with nvidia-smi."),
+    (dict(device=NO_CUDA), "CUDA devices here. Use device='cpu', or check the driver, for CUDA with nvidia-smi."),
 ]  # fmt: skip
 IDS = [json.dumps(wrong) for wrong, _ in PARAMETERS]
 BASIS = dict(protocol="tuned", n_initial=20, n_query=5, n_rounds=2, n_valid=20, epochs=1)
