@@ -465,7 +465,7 @@ def test_the_index_lists_every_report_with_its_summary(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "mine" / "report.ipynb")
     (tmp_path / "mine" / "report.html").write_text("")
     page = index.index_page(tmp_path)
-    assert '<h2><a href="mine/other.html">Title</a></h2><ul><li>is &lt;b&gt; it so?</li></ul>' in page
+    assert '<h2><a href="mine/other.html">Title</a></h2><ul><li>Is &lt;b&gt; it so?</li></ul>' in page
     assert '<a href="mine/report.html">mine</a>' in page and "<li>One &lt; two.</li><li>Three.</li>" in page
     assert "report.ipynb was not made from 1 ledgers" in page
 
