@@ -32,8 +32,9 @@ class Report:
 
 
 def reports(folder: Path) -> list[Report]:
-    """All executed notebooks below `folder` that have a page of the same name, in the order of their paths."""
-    pages_found = [path for path in sorted(folder.rglob("*.html")) if path.with_suffix(".ipynb").exists()]
+    """All executed notebooks below `folder` that have a page of the same name: the paper's own sweeps, then by path."""
+    by_path = sorted(folder.rglob("*.html"), key=lambda path: (not path.parent.name.startswith("paper"), path))
+    pages_found = [path for path in by_path if path.with_suffix(".ipynb").exists()]
     return [_report(page) for page in pages_found if ".ipynb_checkpoints" not in page.parts]
 
 
@@ -48,7 +49,8 @@ def _report(page: Path) -> Report:
     if found:
         sentences = [html.unescape(item) for item in re.findall(r"<li>(.*?)</li>", found[1], re.DOTALL)]
     else:
-        sentences = [question[1].replace("\n", " ").replace("*", "")] if question else []
+        asked = question[1].replace("\n", " ").replace("*", "") if question else ""
+        sentences = [asked[:1].upper() + asked[1:]] if asked else []
     return Report(page, page.parent.name if of_sweep else title, sentences, record.stale(page.parent) if of_sweep else [])
 
 

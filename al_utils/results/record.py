@@ -1,7 +1,9 @@
 """What a report was made from: a mark of its ledgers in everything it writes, and a check that it is still true."""
 
 import hashlib
+import html
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -26,18 +28,24 @@ def stale(folder: str | Path) -> list[str]:
     """What in a sweep's folder was not made from the ledgers that lie there, or says other numbers than today's code."""
     folder, found = Path(folder), []
     mark = ledgers_mark(folder)
-    numbers = pages.html_table(tables.final_accuracy(studies.together(studies.by_study(read_ledgers(folder)))))
+    numbers = _visible(pages.html_table(tables.final_accuracy(studies.together(studies.by_study(read_ledgers(folder))))))
     for path in sorted(folder.glob("report.*")):
         said = outputs(nbformat.read(path, 4)) if path.suffix == ".ipynb" else path.read_text("utf-8")
         if mark not in said:
             found.append(f"{path.name} was not made from {mark}")
-        elif numbers not in said:
+        elif numbers not in _visible(said):
             found.append(f"{path.name} says other final accuracies than its ledgers")
     for path in sorted(folder.glob("*.png")):
         with Image.open(path) as picture:
             if picture.info.get(MARK) != mark:
                 found.append(f"{path.name} was not made from {mark}")
     return found
+
+
+def _visible(page: str) -> str:
+    """The words of a page, without its markup, which a renderer may write in its own way."""
+    words = html.unescape(re.sub(r"<style.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL))
+    return " ".join(words.split())
 
 
 def outputs(notebook: nbformat.NotebookNode) -> str:
