@@ -34,10 +34,6 @@ def control(kind: type, description: str, tooltip: str, width: str = "330px", **
     return kind(description=description, tooltip=tooltip, style=WIDE, layout=w.Layout(width=width), **options)
 
 
-def integer(description: str, value: int, tooltip: str, low: int = 0, high: int = 1_000_000) -> w.BoundedIntText:
-    return control(w.BoundedIntText, description, tooltip, width="250px", value=value, min=low, max=high)
-
-
 def button(text: str, tooltip: str, act: Callable, style: str = "", **options) -> w.Button:
     """A button that calls `act()`."""
     made = w.Button(description=text, tooltip=tooltip, button_style=style, layout=w.Layout(width="auto"), **options)
@@ -122,7 +118,8 @@ class Latest:
 
     def __init__(self, name: str, work: Callable, failed: Callable):
         self._name, self._work, self._failed = name, work, failed
-        self._lock, self._next, self._busy = threading.Lock(), None, False
+        self._lock, self._busy = threading.Lock(), False
+        self._next: tuple | None = None
         Job.halt(name)
 
     def ask(self, key) -> None:
