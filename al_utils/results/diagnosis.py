@@ -141,6 +141,8 @@ def doubtful_labels(run: RecordedRun, number: int, folds: int = 4) -> list[Doubt
     now, labelled_L = after(run.problem, run.rounds[:number])
     if len(labelled_L) < 2 * folds:
         raise ValueError(f"round {number} has {len(labelled_L)} labels, but {2 * folds} are needed for {folds} folds.")
+    if now.config.warm_start:  # the weights of the round before have seen what is to be judged
+        now = replace(now, config=replace(now.config, warm_start=False))
     order_L = torch.randperm(len(labelled_L), generator=generator(now.config.seed, "folds", number))
     probs_L_C = torch.empty(len(labelled_L), len(run.class_names), dtype=torch.float64)
     with fixed_threads():

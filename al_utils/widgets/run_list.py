@@ -27,7 +27,9 @@ class RunList(w.VBox):
         self.said = w.HTML(layout=w.Layout(margin="0 0 0 158px"))
         super().__init__([self.search, self.list, self.said] if len(runs) > 1 else [self.list, self.said])
         self.search.observe(lambda _: self._filter(), "value")
-        self.list.observe(lambda change: chosen() if change.new is not None else None, "value")
+        self._quiet = False
+        self.list.observe(lambda change: self._choose(change.new), "value")
+        self._chosen = chosen
         self._say()
 
     @property
@@ -40,6 +42,10 @@ class RunList(w.VBox):
         self.search.value = ""
         self.list.value = run
 
+    def _choose(self, run):
+        if run is not None and not self._quiet:
+            self._chosen()
+
     def _found(self):
         words = self.search.value.lower().split()
         return [(r.title, r) for r in self.runs if all(word in f"{r.title} {r.path.stem}".lower() for word in words)]
@@ -47,9 +53,10 @@ class RunList(w.VBox):
     def _filter(self):
         found, kept = self._found(), self.list.value
         if found:
+            self._quiet = True  # a new list chooses its first run, which nobody has asked for
             self.list.options = found
-            if kept in [run for _, run in found]:
-                self.list.value = kept
+            self.list.value = kept if kept in [run for _, run in found] else None
+            self._quiet = False
         self._say(len(found))
 
     def _say(self, n: int | None = None):
