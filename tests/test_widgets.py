@@ -256,6 +256,8 @@ def test_inspector_follows_its_controls_and_exports(runs, tmp_path):
 def test_a_search_leaves_the_runs_that_have_all_its_words(runs):
     chosen = []
     found = RunList(list(runs.values()), lambda: chosen.append(True))
+    found.show(runs["random"])
+    chosen.clear()
     found.search.value = "BALD gaussian"
     assert [run for _, run in found.list.options] == [runs["bald"]] and "1 of 3" in found.said.value
     assert found.value is None and not chosen  # nothing opens while one types
