@@ -1,5 +1,6 @@
 """What the interactive notebooks share: controls that explain themselves, drawing, and work beside the kernel."""
 
+import atexit
 import html
 import io
 import threading
@@ -141,3 +142,11 @@ class Latest:
                 self._work(*request)
             except Exception as error:
                 self._failed(request[0], str(error))
+
+
+@atexit.register
+def _end_jobs() -> None:
+    """A thread that trains must not be cut off inside PyTorch when a script ends."""
+    for job in list(Job._last.values()):
+        job.stop()
+        job.wait(60)
