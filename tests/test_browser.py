@@ -370,6 +370,17 @@ def test_be_the_oracle(notebook, house):
     at(1)
     desk.get_by_text("undo").scroll_into_view_if_needed()
     nb.both_themes("asking")
+
+    # On a small screen the image and all keys are seen at once.
+    nb.page.set_viewport_size({"width": 800, "height": 600})
+    desk.scroll_into_view_if_needed()
+    desk.evaluate("desk => desk.scrollIntoView({block: 'center'})")
+    nb.screenshot("small-screen")
+    view = nb.page.locator(".jp-WindowedPanel-outer").first.bounding_box()
+    for part in (desk.locator("img.al-desk-image"), desk.locator("button").first, desk.get_by_text("hand in")):
+        box = part.bounding_box()
+        assert view["y"] <= box["y"] and box["y"] + box["height"] <= view["y"] + view["height"], (view, box)
+    nb.page.set_viewport_size({"width": 1250, "height": 1500})
     desk.click(position={"x": 5, "y": 5})
     for key in ("x", "d", "d", "ArrowUp", "Shift+L"):  # cut, delete and others: commands of JupyterLab
         nb.page.keyboard.press(key)
