@@ -22,7 +22,13 @@ REAL = {
     "lr": ("learning rate", "Empty: the protocol's"),
     "clip_norm": ("gradient norm", "At most; 0: any. A bound keeps training stable on few labels and large images"),
 }
+STEADY = {"tuned": 1.0}  # protocol -> bound on the gradient's norm that keeps few labels of large images from diverging
 AT_LEAST = {"n_query": 1, "n_rounds": 1}  # beyond what a run needs: without queries there is nothing to explore
+
+
+def bound(protocol: str, clip_norm: float) -> float:
+    """`clip_norm` where it is given; left open (-1), what keeps the protocol's training stable, if it needs that."""
+    return STEADY.get(protocol, -1.0) if clip_norm == -1 else clip_norm
 
 
 class Form(w.VBox):
@@ -46,6 +52,8 @@ class Form(w.VBox):
             self.fields[name] = control(
                 w.Text, called, tip, value="" if value == -1 else f"{value:g}", placeholder="the protocol's"
             )
+        self._bound()
+        self.fields["protocol"].observe(lambda _: self._bound(), "value")
         for name, (called, tip) in WHOLE.items():
             self.fields[name] = control(w.IntText, called, tip, width="250px", value=getattr(config, name))
         self.strategies = {
@@ -58,6 +66,11 @@ class Form(w.VBox):
             w.HBox([w.HTML("<b>Strategies</b>"), *self.strategies.values()], layout=wrap),
             w.HBox(columns, layout=w.Layout(flex_flow="row wrap")),
         ])  # fmt: skip
+
+    def _bound(self):
+        field, usual = self.fields["clip_norm"], ("", *map(_text, STEADY.values()))
+        if field.value in usual:  # nobody has chosen another
+            field.value = _text(bound(self.fields["protocol"].value, -1.0))
 
     def enable(self, enabled: bool) -> None:
         """Let the fields be changed, or not."""
@@ -93,6 +106,10 @@ class Form(w.VBox):
         except ValueError:
             bound = "0 or more" if OPTIONS[name].at_least == 0 else "a number above 0"
             raise ValueError(f"{REAL[name][0]} is {text!r}, but must be {bound}, or empty for the protocol's.") from None
+
+
+def _text(number: float) -> str:
+    return "" if number == -1 else f"{number:g}"
 
 
 def in_words_of_the_form(message: str) -> str:

@@ -1,15 +1,8 @@
-"""What a score is called beside an image, with its unit."""
+"""What stands beside an image as its score, with its unit."""
 
-_MEANING = {
-    "max_entropy": "entropy {:.3f} nats",
-    "bald": "BALD {:.3f} nats",
-    "variation_ratios": "disagreement {:.3f}",
-    "mean_std": "spread of probabilities {:.3f}",
-    "least_confidence": "1 − confidence {:.3f}",
-    "margin": "− margin of probabilities {:.3f}",
-}
+UNITS = {"max_entropy": "{:.3f} nats", "bald": "{:.3f} nats"}
 
 
 def score_line(strategy: str, score: float) -> list[str]:
-    """A line for a card; none where the score says nothing, and no unit where a strategy of one's own has the word."""
-    return [] if strategy == "random" else [_MEANING.get(strategy, "score {:.3f}").format(score)]
+    """A line for a card: none for random, whose scores say nothing; without a unit where none is known."""
+    return [] if strategy == "random" else [UNITS.get(strategy, "score {:.3f}").format(score)]
