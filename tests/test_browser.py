@@ -321,7 +321,7 @@ def test_inspect(notebook, house):
     nb.both_themes("shares")
 
     # What is trained again, each at the press of a button.
-    nb.page.get_by_role("tab", name="What the network knows").click()
+    nb.page.get_by_role("tab", name="The network").click()
     nb.button("Train the network of this round again").click()
     panel.get_by_alt_text("Map of the pool").wait_for()
     nb.screenshot("network")

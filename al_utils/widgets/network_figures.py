@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..ledger import Round
 from ..results.diagnosis import Diagnosis, confusion, reliability
@@ -47,7 +48,7 @@ def knowledge(found: Diagnosis, class_names: list[str]) -> Figure:
     right.set_xlabel("confidence")
     right.set_ylabel("accuracy")
     right.set_title(f"expected calibration error {gap:.3f}", fontsize=9)
-    right.legend(loc="upper left", fontsize=8)
+    right.legend(loc="lower right", fontsize=8)
     return figure
 
 
@@ -70,7 +71,7 @@ def pool_map(found: Diagnosis, classes_M: np.ndarray, class_names: list[str], ro
         rows, numbers = map(list, zip(*queried))
         dots = right.scatter(x[rows], y[rows], s=16, c=numbers, cmap="plasma", edgecolors="black", linewidths=0.3)
         if len(set(numbers)) > 1:
-            figure.colorbar(dots, ax=right, label="round of the query")
+            figure.colorbar(dots, ax=right, label="round of the query", ticks=MaxNLocator(integer=True))
     shares = " and ".join(f"{share:.0%}" for share in found.share_2)
     left.set_title("the pool, by true class", fontsize=9)
     right.set_title(_plain(f"queries of {strategy} up to round {found.round}"), fontsize=9)
@@ -91,6 +92,7 @@ def through_rounds(table: pd.DataFrame, image: int, asked: pd.DataFrame) -> Figu
     for number in sorted(set(asked["round"])):
         ax.axvline(number, color=ORANGE, ls=":", label="queried" if number == asked["round"].min() else None)
     ax.set_ylim(-2, 102)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("round")
     ax.set_ylabel(f"image {image} (%)")
     figure.legend(loc="outside upper left", ncols=2)

@@ -21,7 +21,7 @@ FOLLOWED = 11  # rounds in which an image is followed, at most
 class KnowledgeView(View):
     """Confusion, calibration and the map of the pool, of the chosen round's network."""
 
-    title, name = "What the network knows", "network"
+    title, name = "The network", "network"
 
     def __init__(self, changed: Callable[[], None]):
         super().__init__(changed)
@@ -29,7 +29,7 @@ class KnowledgeView(View):
         self.latest = Latest("diagnose", self._work, lambda request, error: say(self.status, error, error=True))
         self.status, self.shown = status(), w.HTML()
         train = button("Train the network of this round again", "Some seconds with LeNet", self._ask, "primary")
-        self.box = w.VBox([train, self.status, self.shown])
+        self.box = w.VBox([w.HBox([train]), self.status, self.shown])
 
     def _ask(self):
         say(self.status, f"Training the network of round {self.number} again …")
@@ -90,7 +90,7 @@ class DoubtsView(View):
         rank = button(
             "Rank the labels up to this round", "Trains four networks, none of which sees what it judges", self._ask, "primary"
         )
-        self.box = w.VBox([rank, self.status, self.shown])
+        self.box = w.VBox([w.HBox([rank]), self.status, self.shown])
 
     def _ask(self):
         say(self.status, f"Training four networks on the labels of round {self.number} …")
