@@ -27,6 +27,7 @@ _PAPER = dict(
     noise_rate=0.1, noise_draw="fixed", noise_on="all", salt_and_pepper="extremes",
     epochs=100, min_steps=0, batch_size=64, last_batch="keep", lr=1e-3, momentum=0.0, weight_decay=1e-4, keep_weights="last",
     loss="categorical", reduction="mean", optimizer="sgd", schedule="constant", augmentation="none", patience=0,
+    clip_norm=0.0,
     dropout=0.5, mc_samples=10, pool_subset=0, posterior="mc_dropout",
 )  # fmt: skip
 PROTOCOLS = {
@@ -112,6 +113,8 @@ class ExperimentConfig:
     warm_start: bool = option(False, "each round starts from the weights of the round before", older=False)
     patience: int = option(-1, "epochs without a better validation accuracy that end a round's training (0: never)",
                            left_open=_PROTOCOL, at_least=0, older=0)
+    clip_norm: float = option(-1.0, "gradient norm, at most (0: any)", note="longer gradients are scaled down",
+                              left_open=_PROTOCOL, at_least=0, older=0.0)
     keep_weights: str = option("", "weights kept", left_open=_PROTOCOL, choices=dict(
         last="those of the last epoch", best_valid="those best on the validation images"))
     dropout: float = option(-1.0, "dropout", note="probability that a unit of the head is dropped; own networks keep theirs",

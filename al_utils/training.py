@@ -160,6 +160,8 @@ def gradient_step(model: Classifier, config: ExperimentConfig) -> Step:
         loss = loss_of(model.head(model.features(images_N_C_H_W), masks), labels_N, config.reduction)
         optimizer.zero_grad()
         loss.backward()
+        if config.clip_norm:
+            torch.nn.utils.clip_grad_norm_(trained, config.clip_norm)
         optimizer.step()
         return loss.detach() / len(labels_N) if config.reduction == "sum" else loss.detach()
 

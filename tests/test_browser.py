@@ -23,14 +23,17 @@ import PIL.Image
 import pytest
 from conftest import ROOT
 
-from al_utils import ExperimentConfig, Ledger, Round, load_dataset, prepare, read_ledger
+from al_utils import ExperimentConfig, load_dataset, prepare, read_ledger
 from al_utils.compute.machine import fixed_threads
-from al_utils.experiment import header, run_round
+from al_utils.experiment import run_round
+from al_utils.person import read_answers
+from al_utils.widgets.sessions import ledger_path
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 CHROMIUM = os.environ.get("AL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs a Chromium: apt-get install chromium, or name it in AL_CHROMIUM")
 # No sandbox as root, and nothing that looks for the internet.
+PATIENCE = 300  # seconds until something counts as hung: what is asserted is that things happen, not how fast
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
          *(["--no-sandbox"] if os.geteuid() == 0 else [])]  # fmt: skip
@@ -38,9 +41,9 @@ FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-backgro
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    """A copy of the notebooks beside the real package, so that what they write stays out of the repository."""
+    """A copy of the project, so that what the notebooks write, below its root, stays out of the repository."""
     house = tmp_path_factory.mktemp("house")
-    (house / "al_utils").symlink_to(ROOT / "al_utils")
+    shutil.copytree(ROOT / "al_utils", house / "al_utils", ignore=shutil.ignore_patterns("__pycache__"))
     (house / "notebooks").mkdir()
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(notebook, house / "notebooks")
@@ -59,7 +62,7 @@ def lab(house, tmp_path_factory):
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
     names = dict(JUPYTER_CONFIG_DIR="config", JUPYTER_DATA_DIR="data", JUPYTER_RUNTIME_DIR="runtime",
                  JUPYTERLAB_SETTINGS_DIR="settings", JUPYTERLAB_WORKSPACES_DIR="workspaces")  # fmt: skip
-    environment = os.environ | {name: str(own / folder) for name, folder in names.items()}
+    environment = os.environ | {name: str(own / folder) for name, folder in names.items()} | {"PYTHONPATH": str(house)}
     command = [sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
                "--no-browser", f"--IdentityProvider.token={token}", f"--notebook-dir={house}"]  # fmt: skip
     command += ["--allow-root"] if os.geteuid() == 0 else []
@@ -82,7 +85,7 @@ def _answers(url):
         return False
 
 
-def wait_until(condition, seconds, step=0.1):
+def wait_until(condition, seconds=PATIENCE, step=0.1):
     """What `condition()` returns as soon as it is true."""
     end = time.monotonic() + seconds
     while not (found := condition()):
@@ -112,7 +115,7 @@ class Page:
             found = self.page.locator(".lm-Menu-item:visible", has_text=re.compile(f"^{re.escape(entry)}")).first
             found.hover() if i < len(path) - 1 else found.click()
 
-    def run_all(self, *menu, seconds=90):
+    def run_all(self, *menu):
         """Run all cells and wait for the last; no cell may fail."""
         counts = self.page.locator(".jp-CodeCell .jp-InputPrompt")
         before = counts.last.text_content()
@@ -120,9 +123,7 @@ class Page:
         if menu:
             self.page.get_by_role("button", name="Confirm Kernel Restart").click()
             self.page.wait_for_timeout(1000)
-        wait_until(
-            lambda: re.search(r"\d", counts.last.text_content()) and (menu or counts.last.text_content() != before), seconds
-        )
+        wait_until(lambda: re.search(r"\d", counts.last.text_content()) and (menu or counts.last.text_content() != before))
         assert self.page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
 
     def theme(self, name):
@@ -140,14 +141,14 @@ class Page:
         self.field(label).fill(str(value))
         self.field(label).press("Tab")
 
-    def see(self, text, seconds=30):
-        self.page.get_by_text(text).first.wait_for(timeout=1000 * seconds)
+    def see(self, text):
+        self.page.get_by_text(text).first.wait_for()
 
     def status(self):
         return self.page.locator(".widget-html [role=status], .widget-html [role=alert]").first.text_content()
 
-    def await_status(self, start, seconds=60):
-        wait_until(lambda: self.status().startswith(start), seconds)
+    def await_status(self, start):
+        wait_until(lambda: self.status().startswith(start))
 
     def screenshot(self, part):
         self.page.screenshot(path=f"{self._pictures}/{self._name}-{part}.png")
@@ -174,10 +175,11 @@ def notebook(lab, browser, house, tmp_path_factory):
             name = copy
             (house / "notebooks" / f"{name}.ipynb").write_text(json.dumps(source))
         page = browser.new_context(viewport={"width": 1250, "height": 1500}).new_page()
+        page.set_default_timeout(1000 * PATIENCE)
         opened.append(Page(page, pictures, name))
         page.goto(f"{lab[0]}/lab/tree/notebooks/{name}.ipynb?reset&token={lab[1]}")
-        page.locator(".jp-Notebook").wait_for(timeout=60_000)
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+        page.locator(".jp-Notebook").wait_for()
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         page.keyboard.press("Control+b")  # the side bar away
         return opened[-1]
 
@@ -199,21 +201,19 @@ def test_explore(notebook, house):
     assert [len(rounds) for rounds in ledgers(folder).values()] == [2, 2, 2]
     assert nb.page.get_by_alt_text("Learning curves: test accuracy").count() == 1
 
-    # With the defaults, but a seed of which nothing is done yet, the first curve is there within 15 seconds.
+    # With the defaults, but a seed of which nothing is done yet.
     nb.fill("seed", 1)
     nb.button("▶ Run").click()
-    start = time.monotonic()
     nb.page.get_by_text("The learning curves appear here").wait_for()
-    nb.page.get_by_alt_text("Learning curves: test accuracy").last.wait_for(timeout=15_000)
-    print(f"first curve after {time.monotonic() - start:.1f} s")
+    nb.page.get_by_alt_text("Learning curves: test accuracy").last.wait_for()
     assert nb.button("▶ Run").is_disabled() and nb.field("seed").is_disabled()
 
     # While it trains, the kernel answers: the metric can be changed.
     nb.field("curve of").select_option("validation accuracy")
-    nb.page.get_by_alt_text("Learning curves: validation accuracy").wait_for(timeout=5_000)
+    nb.page.get_by_alt_text("Learning curves: validation accuracy").wait_for()
     nb.see(re.compile("BALD, round 0: the first 6 of 10"))
     nb.button("■ Stop").click()
-    nb.await_status("Stopped", 20)
+    nb.await_status("Stopped")
     done = [len(rounds) for name, rounds in ledgers(folder).items() if "seed-1" in name]
     assert 3 <= sum(done) < 33 and max(done) - min(done) <= 1
     assert nb.page.get_by_text(f"{sum(done)} of 33").is_visible()
@@ -222,10 +222,10 @@ def test_explore(notebook, house):
     # Run goes on from there, with the keyboard this time.
     nb.button("▶ Run").focus()
     nb.page.keyboard.press("Enter")
-    wait_until(lambda: sum(len(r) for n, r in ledgers(folder).items() if "seed-1" in n) > sum(done) + 1, 30)
+    wait_until(lambda: sum(len(r) for n, r in ledgers(folder).items() if "seed-1" in n) > sum(done) + 1)
     nb.button("■ Stop").focus()
     nb.page.keyboard.press("Space")
-    nb.await_status("Stopped", 20)
+    nb.await_status("Stopped")
     assert nb.page.locator(".jp-CodeCell").count() >= 3  # the keys went to the buttons
 
     # Every other control: a small run to its end, with two strategies.
@@ -236,7 +236,7 @@ def test_explore(notebook, house):
     for label, value in {"initial labels": 50, "queries a round": 5, "rounds": 2, "epochs": 3, "validation images": 50}.items():
         nb.fill(label, value)
     nb.button("▶ Run").click()
-    nb.await_status("Done.", 30)
+    nb.await_status("Done.")
     small = {name: rounds for name, rounds in ledgers(folder).items() if "gaussian__seed-1" in name}
     assert sorted(name.split("__")[2] for name in small) == ["bald", "random"]
     assert all([r.n_labels for r in rounds] == [50, 55, 60] for rounds in small.values())
@@ -244,6 +244,10 @@ def test_explore(notebook, house):
     nb.screenshot("done")
 
     # Mistakes are said in words.
+    nb.fill("queries a round", 0)
+    nb.button("▶ Run").click()
+    nb.await_status("⚠ queries a round is 0, but must be at least 1.")
+    nb.fill("queries a round", 5)
     nb.fill("data set", "mnist6k")
     nb.button("▶ Run").click()
     nb.await_status("⚠ dataset='mnist6k' is not known; did you mean 'mnist5k'?")
@@ -259,29 +263,29 @@ def test_explore(notebook, house):
 
 
 def test_inspect(notebook, house):
-    nb = notebook("03_inspect_queries")
-    nb.run_all(seconds=120)
+    nb = notebook("03_inspect_queries", "03_own", ledgers="")
+    nb.run_all()
     nb.see("so this notebook made a small sweep of its own")
     runs = ledgers(house / "reports/runs/inspect")
     assert len(runs) == 3 and nb.page.get_by_text("recomputed exactly").count() >= 2
     panel = nb.page.locator(".jp-OutputArea-output", has=nb.button("Save CSV and PNG")).last
-    nb.await_status("Predictions recomputed", 30)
+    nb.await_status("Predictions recomputed")
     panel.get_by_text("recomputed exactly").nth(1).wait_for()
-    sliders = panel.get_by_role("slider")
-    sliders.nth(1).scroll_into_view_if_needed()
+    slider = panel.get_by_role("slider").first
+    slider.scroll_into_view_if_needed()
     nb.both_themes("round")
 
-    # Sliders by keyboard: the round, then the run.
+    # The slider by keyboard.
     bald = next(rounds for name, rounds in runs.items() if "bald" in name)
-    sliders.nth(1).focus()
+    slider.focus()
     nb.page.keyboard.press("ArrowRight")
     for image in bald[2].queried:
         panel.get_by_text(f"image {image}", exact=False).first.wait_for()
     assert panel.get_by_text("BALD, round 2: 10 queries after 120 labels").is_visible()
-    nb.await_status("Predictions recomputed", 30)
+    nb.await_status("Predictions recomputed")
     nb.field("beside it").select_option("random")
     panel.get_by_text("random, round 2: 10 queries").wait_for()
-    nb.await_status("Predictions recomputed", 30)
+    nb.await_status("Predictions recomputed")
     nb.button("Save CSV and PNG").click()
     nb.see("Saved mnist5k__lenet__bald__gaussian__seed-0")
     table = pd.read_csv(next((house / "reports/runs/exports").glob("*bald*round-2.csv")))
@@ -290,12 +294,15 @@ def test_inspect(notebook, house):
     assert ((mine.total - mine.aleatoric - mine.epistemic).abs() < 1e-9).all()
     assert mine.epistemic.tolist() == pytest.approx(bald[2].scores, abs=1e-9)  # BALD is the epistemic part
     assert next((house / "reports/runs/exports").glob("*bald*round-2.png")).read_bytes().startswith(b"\x89PNG")
+    nb.field("only").select_option("noisy images")
+    panel.get_by_text(f"Shown: noisy images, {sum(bald[2].noisy)} of 10").wait_for()
+    nb.field("only").select_option("all queries")
     nb.field("predictions (trains the network of the round again)").uncheck()
     nb.await_status("From the ledger alone.")
 
     nb.page.get_by_role("tab", name="Who queried what").click()
     nb.field("queried by").select_option("only BALD")
-    sliders.nth(1).focus()
+    slider.focus()
     nb.page.keyboard.press("End")
     asked = {name.split("__")[2]: {i for r in rounds for i in r.queried} for name, rounds in runs.items()}
     only = asked["bald"] - asked["random"] - asked["max_entropy"]
@@ -312,35 +319,30 @@ def test_inspect(notebook, house):
     nb.button("Save CSV and PNG").click()
     nb.see(re.compile("Saved .*shares-5"))
     nb.both_themes("shares")
-    sliders.nth(0).focus()  # another run
-    nb.page.keyboard.press("ArrowRight")
+
+    # What is trained again, each at the press of a button.
+    nb.page.get_by_role("tab", name="The network").click()
+    nb.button("Train the network of this round again").click()
+    panel.get_by_alt_text("Map of the pool").wait_for()
+    nb.screenshot("network")
+    nb.page.get_by_role("tab", name="Doubtful labels").click()
+    nb.button("Rank the labels up to this round").click()
+    panel.get_by_text(re.compile(r"\d+ of 150 labels are likely wrong")).wait_for()
+    nb.screenshot("doubts")
+    nb.page.get_by_role("tab", name="One image").click()
+    nb.fill("image", bald[3].queried[0])
+    panel.get_by_role("cell", name="bald", exact=True).wait_for()
+    nb.button("Follow it through the rounds").click()
+    panel.get_by_alt_text(re.compile("through the rounds")).wait_for()
+    nb.screenshot("image")
+
+    # Another run, by a search.
+    nb.field("search").fill("max_entropy")
+    nb.see("1 of 3 runs")
+    panel.get_by_role("listbox", name="run").select_option("MNIST-5k, LeNet, max. entropy, Gaussian noise, seed 0")
     nb.page.get_by_role("tab", name="This round").click()
     panel.get_by_text("max. entropy, round 5: 10 queries").wait_for()
     panel.get_by_text("Run 2 of 3: MNIST-5k, LeNet, max. entropy, Gaussian noise, seed 0").wait_for()
-
-
-def test_a_slider_on_a_hundred_rounds_responds_at_once(notebook, house):
-    pool = prepare(ExperimentConfig()).split.pool.tolist()
-    for strategy in ("random", "bald"):
-        config = ExperimentConfig(strategy=strategy)
-        with Ledger(house / f"reports/long/{config.name}.jsonl", header(prepare(config))) as book:
-            for k in range(101):
-                queried = pool[10 * k : 10 * k + 10] if k < 100 else []
-                metrics = {"train_loss": 0.1, "valid_accuracy": 0.5, "test_accuracy": 0.5}
-                book.append(
-                    Round(k, 100 + 10 * k, metrics, queried, [0.5] * len(queried), [1] * len(queried), [False] * len(queried))
-                )
-    nb = notebook("03_inspect_queries", "03_long", ledgers="reports/long", recompute=False)
-    nb.run_all()
-    nb.page.get_by_role("slider").nth(1).focus()
-    spent = []
-    for k in range(2, 12):
-        start = time.monotonic()
-        nb.page.keyboard.press("ArrowRight")
-        nb.page.get_by_text(f"BALD, round {k}: 10 queries").wait_for(timeout=5_000)
-        spent.append(time.monotonic() - start)
-    print(f"seconds a step: median {sorted(spent)[5]:.3f}, longest {max(spent):.3f}")
-    assert sorted(spent)[5] < 0.3, spent
 
 
 def test_be_the_oracle(notebook, house):
@@ -348,25 +350,37 @@ def test_be_the_oracle(notebook, house):
     nb = notebook("04_be_the_oracle", "04_small", **options)
     nb.run_all()
     nb.see("Press Start: the first image appears after the first training.")
-    fields = dict(strategy="max_entropy", protocol="tuned", n_initial=50, n_query=6, n_rounds=2, n_valid=100, epochs=40)
+    fields = dict(strategy="max_entropy", protocol="tuned", clip_norm=1.0, n_initial=50, n_query=6, n_rounds=2, n_valid=100,
+                  epochs=40)  # fmt: skip
     config = ExperimentConfig.from_dict(fields)
     with fixed_threads():
         first = run_round(problem := prepare(config), 0, problem.split.initial)
     wrong = (first.true_classes[0] + 1) % 10
-    ledger = house / f"reports/runs/oracle/{config.name}__{config.digest}__me.jsonl"
+    ledger = ledger_path(house / "reports/runs/oracle", config, "me")
     answers = ledger.with_suffix(".answers")
     desk, cells = nb.page.locator(".al-desk"), nb.page.locator(".jp-Cell").count()
 
     def saved():
-        return [json.loads(line)["answer"] for line in answers.read_text().splitlines()]
+        return [answer.label or answer.kind for answer in read_answers(answers)]
 
     def at(position):
-        nb.page.get_by_text(f"Round 1: image {position} of 6.").wait_for(timeout=20_000)
+        nb.page.get_by_text(f"Round 1: image {position} of 6.").wait_for()
 
     nb.button("▶ Start").click()
     at(1)
     desk.get_by_text("undo").scroll_into_view_if_needed()
     nb.both_themes("asking")
+
+    # On a small screen the image and all keys are seen at once.
+    nb.page.set_viewport_size({"width": 800, "height": 600})
+    desk.scroll_into_view_if_needed()
+    desk.evaluate("desk => desk.scrollIntoView({block: 'center'})")
+    nb.screenshot("small-screen")
+    view = nb.page.locator(".jp-WindowedPanel-outer").first.bounding_box()
+    for part in (desk.locator("img.al-desk-image"), desk.locator("button").first, desk.get_by_text("hand in")):
+        box = part.bounding_box()
+        assert view["y"] <= box["y"] and box["y"] + box["height"] <= view["y"] + view["height"], (view, box)
+    nb.page.set_viewport_size({"width": 1250, "height": 1500})
     desk.click(position={"x": 5, "y": 5})
     for key in ("x", "d", "d", "ArrowUp", "Shift+L"):  # cut, delete and others: commands of JupyterLab
         nb.page.keyboard.press(key)
@@ -374,7 +388,7 @@ def test_be_the_oracle(notebook, house):
     assert nb.page.locator(".jp-Cell").count() == cells and saved() == []
     nb.page.keyboard.press(str(wrong))
     at(2)
-    assert saved() == [wrong]  # on disk before the next image is shown
+    assert saved() == [str(wrong)]  # on disk before the next image is shown
     nb.page.keyboard.press("Backspace")
     at(1)
     nb.page.keyboard.press(str(wrong))
@@ -383,7 +397,7 @@ def test_be_the_oracle(notebook, house):
     at(3)
     nb.page.keyboard.press("?")
     at(4)
-    assert saved() == [wrong, None, wrong, "skip", "unrecognisable"]
+    assert saved() == [str(wrong), "undo", str(wrong), "skip", "unrecognisable"]
 
     # The page is closed without saving; what was answered is there when it is opened again.
     nb.page.context.close()
@@ -401,20 +415,32 @@ def test_be_the_oracle(notebook, house):
     nb.see("All 6 are answered: hand in, or undo.")
     assert read_ledger(ledger)[1] == []
     nb.screenshot("answered")
+    nb.page.keyboard.press("Enter")  # handed in, taken back, handed in for good
+    nb.see("Handed in. The network starts to learn in a few seconds.")
+    nb.page.keyboard.press("Backspace")
+    nb.see("All 6 are answered: hand in, or undo.")
+    assert read_ledger(ledger)[1] == []
+    nb.page.keyboard.press("Enter")
+    nb.see("Handed in. The network starts to learn in a few seconds.")
     nb.page.keyboard.press("Enter")
     nb.see("Round 2: image 1 of 6.")
+    assert nb.page.locator(".jp-OutputArea-output", has=nb.button("▶ Start")).last.get_by_text("Error rate").count() == 0
     given = [wrong, None, None, *first.true_classes[3:]]
     assert [r.labels for r in read_ledger(ledger)[1]] == [given]
     nb.button("■ Stop").click()
     nb.await_status("Stopped. 6 answers are handed in, 0 more are saved.")
     nb.button("▶ Start").click()
     nb.see("Round 2: image 1 of 6.")
+    # Many at once: the class first, then its images.
+    nb.field("show").select_option("many images in a grid")
+    desk.get_by_role("button", name="1", exact=True).click()
     for k in range(6):
-        nb.see(f"Round 2: image {k + 1} of 6.")
-        desk.get_by_role("button", name="1", exact=True).click()
-    nb.see("All 6 are answered: hand in, or undo.")
-    nb.page.keyboard.press("Enter")
-    nb.await_status("Done.", 60)
+        desk.get_by_alt_text("an image to label").first.click()
+        wait_until(lambda k=k: desk.get_by_alt_text("an image, answered 1").count() == k + 1)
+    nb.both_themes("grid")
+    desk.get_by_role("button", name="hand in").click()
+    nb.see("Handed in. The network starts to learn in a few seconds.")
+    nb.await_status("Done.")
     rounds = read_ledger(ledger)[1]
     assert [r.labels for r in rounds] == [given, [1] * 6, None] and [r.n_labels for r in rounds] == [50, 54, 60]
     results = nb.page.locator(".jp-OutputArea-output", has=nb.button("▶ Start")).last
@@ -422,7 +448,9 @@ def test_be_the_oracle(notebook, house):
         results.get_by_text(topic).wait_for()
     assert "10 of 12 queried images" in results.text_content()
     nb.button("Compare with the true labels").click()
-    nb.await_status("Done.", 60)
+    nb.await_status("Done.")
+    nb.button("Export").click()
+    nb.await_status("10 labels and 2 answers without one, written to")
     results.get_by_text("What the errors cost").scroll_into_view_if_needed()
     nb.both_themes("done")
 
@@ -446,14 +474,14 @@ def test_images_of_ones_own_without_labels(notebook, house):
     nb.run_all()
     nb.button("▶ Start").click()
     desk = nb.page.locator(".al-desk")
-    nb.see("First labels, 3 of each class are needed. So far: <b>one 0, zero 0.")
+    nb.see("First labels, 3 of each class are needed. So far: zero 0, <b>one 0.")
     taught = 0
     while desk.get_by_role("button", name="hand in").is_disabled():
         before = desk.locator(".al-desk-head").text_content()
         png = base64.b64decode(desk.locator("img").get_attribute("src").split(",")[1])
         pixels = np.array(PIL.Image.open(io.BytesIO(png)).convert("L"))
-        nb.page.keyboard.press("2" if pixels[10:18, 12:16].mean() < 60 else "1")  # a zero has a hole
-        wait_until(lambda before=before: desk.locator(".al-desk-head").text_content() != before, 10)
+        nb.page.keyboard.press("1" if pixels[10:18, 12:16].mean() < 60 else "2")  # a zero has a hole
+        wait_until(lambda before=before: desk.locator(".al-desk-head").text_content() != before)
         taught += 1
     nb.screenshot("first")
     nb.page.keyboard.press("Enter")
@@ -462,9 +490,9 @@ def test_images_of_ones_own_without_labels(notebook, house):
         nb.page.keyboard.press("1")
     nb.see("All 3 are answered")
     nb.page.keyboard.press("Enter")
-    nb.await_status("Done.", 60)
+    nb.await_status("Done.")
     nb.see("the true classes of these images are not known")
     nb.page.get_by_text("the true classes of these images").scroll_into_view_if_needed()
     nb.screenshot("done")
     [rounds] = [rounds for name, rounds in ledgers(house / "reports/runs/oracle").items() if "my-images" in name]
-    assert rounds[0].labels == [0, 0, 0] and rounds[0].true_classes == [-1] * 3
+    assert rounds[0].labels == [1, 1, 1] and rounds[0].true_classes == [-1] * 3

@@ -12,7 +12,7 @@ from al_utils.datasets import load_dataset
 from al_utils.folders import DatasetError
 from al_utils.person import FIRST, Answer, read_answers
 from al_utils.widgets.desk import keys_for
-from al_utils.widgets.labeller import MANY, Labeller
+from al_utils.widgets.labeller import EXPORTS, MANY, Labeller
 from al_utils.widgets.labelling_results import summary
 from al_utils.widgets.session import Session
 from al_utils.widgets.sessions import ledger_path
@@ -95,6 +95,10 @@ def test_the_labeller_asks_saves_and_trains(tmp_path):
     assert panel.job.wait(60) and "Done." in panel.status.value
     assert [r.labels for r in read_ledger(tmp_path / "me.jsonl")[1]] == [[3] * 5, None]
     assert "Error rate" in panel.results.value and "What the errors cost" in panel.results.value
+    for form, ending in EXPORTS.items():
+        panel.form.value = form
+        panel._export()
+        assert "5 labels and 0 answers without one" in panel.status.value and (tmp_path / f"me{ending}").exists()
 
 
 def test_a_grid_takes_answers_in_any_order_and_changes_them(tmp_path):

@@ -6,9 +6,11 @@ import torch
 from conftest import tiny
 from torch import nn
 
+from al_utils import ExperimentConfig
+from al_utils.compute import fast_lenet
 from al_utils.models import build_model, draw_masks
 from al_utils.randomness import generator
-from al_utils.training import Diverged, batch_sizes, batches, evaluate, fit
+from al_utils.training import Diverged, batch_sizes, batches, evaluate, fit, gradient_step
 
 
 def test_no_batch_is_smaller_than_the_network_needs():
@@ -129,3 +131,32 @@ def test_metrics_worked_by_hand():
 def test_confidence_of_one_and_equal_bins():
     m = evaluate(Fixed(), torch.tensor([[1e4, 0.0], [1e4, 0.0]]), torch.tensor([0, 1]))
     assert m["ece"] == 0.5 and m["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("model", ["lenet", "resnet18"])
+def test_a_gradient_is_shortened_to_its_bound(model):
+    """One step of plain SGD moves the weights by lr x bound; a bound above the gradient's norm changes nothing."""
+
+    def moved(clip_norm):
+        config = ExperimentConfig(model=model, protocol="tuned", momentum=0.0, weight_decay=0.0, clip_norm=clip_norm)
+        network = build_model(model, (3, 32, 32), 4, torch.Generator().manual_seed(0))
+        network.train()
+        before = torch.nn.utils.parameters_to_vector(network.parameters()).detach().clone()
+        images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+        step_of = fast_lenet.sgd_step if model == "lenet" else gradient_step
+        step_of(network, config)(images, torch.arange(8) % 4, None)
+        return (torch.nn.utils.parameters_to_vector(network.parameters()).detach() - before) / config.lr
+
+    free = moved(0.0)
+    assert free.norm() > 0.5 and moved(0.25).norm() == pytest.approx(0.25, rel=1e-3)
+    assert torch.allclose(moved(0.25), 0.25 * free / free.norm(), atol=1e-5) and torch.equal(moved(1e6), free)
+
+
+@pytest.mark.parametrize("size", [64, 96])
+def test_six_labels_of_large_images_do_not_diverge_under_the_notebooks_recipe(size):
+    """Their gradients grow with the image: without a bound one step in a hundred throws the network out of all bounds."""
+    config = ExperimentConfig(protocol="tuned", clip_norm=1.0, epochs=25)
+    g = torch.Generator().manual_seed(0)
+    images, labels = 3 * torch.randn(6, 3, size, size, generator=g), torch.arange(6) % 2
+    model = build_model("lenet", images.shape, 2, torch.Generator().manual_seed(0))
+    assert fit(model, images, labels, config, torch.Generator().manual_seed(0)) < 1

@@ -174,6 +174,8 @@ def sgd_step(model, config) -> Callable:
         trunk.forward(images_N_C_H_W, training=True)
         loss, features_gradient_D_N = _head(layers, gradients[4:], trunk.features_D_N, labels_N, masks, by_logits)
         trunk.backward(features_gradient_D_N, *gradients[:4])
+        if config.clip_norm:
+            gradient.mul_((config.clip_norm / (gradient.norm() + 1e-6)).clamp(max=1))  # as torch.nn.utils.clip_grad_norm_
 
         sgd([weights], [gradient], [velocity], lr=lr, **options)
         return loss

@@ -80,6 +80,16 @@ class RecordedRun:
         check_rounds(made, self.rounds, self.path)
         return made
 
+    def check_trainable(self) -> None:
+        """Raise unless what this run was made with is registered here, unchanged: its networks can be trained again then.
+
+        Raises:
+            ValueError: strategy, network or noise is not known. LedgerError: it is another one than the ledger's.
+        """
+        checks.check_names_known(self.problem.config)
+        registered = checks.registered_sources(self.problem.config, self.problem.dataset)
+        check_header(self.path, self.header, self.header | {"registered": registered})
+
     def peers(self, runs: list["RecordedRun"]) -> list["RecordedRun"]:
         """Those of `runs` that differ in the strategy alone, this one included: they had the same choice."""
 
@@ -123,11 +133,9 @@ def recompute(run: RecordedRun, number: int) -> Recomputed:
     All of the pool is predicted, in the same chunks as then, so that the scores can be compared to the last bit.
 
     Raises:
-        ValueError: strategy or network is not registered here. LedgerError: it is another one than the ledger's.
+        ValueError, LedgerError: see `RecordedRun.check_trainable`.
     """
-    checks.check_names_known(run.problem.config)
-    registered = checks.registered_sources(run.problem.config, run.problem.dataset)
-    check_header(run.path, run.header, run.header | {"registered": registered})
+    run.check_trainable()
     now, labelled = after(run.problem, run.rounds[:number])
     kept = run.rounds[number]
     with fixed_threads():
@@ -220,7 +228,7 @@ def verdicts(shares: pd.DataFrame, what: str) -> list[str]:
         last = part.iloc[-1]
         how = "more than chance" if last.share > last.high else "fewer than chance" if last.share < last.low else "as by chance"
         lines.append(
-            f"{label(strategy)}: {last.share:.1%} of {last.queried:,.0f} queries {what}, {how} "
+            f"{label(str(strategy))}: {last.share:.1%} of {last.queried:,.0f} queries {what}, {how} "
             f"(the pool: {last.rate:.1%}; 95% of blind draws: {last.low:.1%} to {last.high:.1%})"
         )
     return lines

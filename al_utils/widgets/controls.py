@@ -1,5 +1,6 @@
 """What the interactive notebooks share: controls that explain themselves, drawing, and work beside the kernel."""
 
+import atexit
 import html
 import io
 import threading
@@ -32,10 +33,6 @@ def png(plot: Callable, *args, **options) -> bytes:
 def control(kind: type, description: str, tooltip: str, width: str = "330px", **options) -> w.Widget:
     """A control with its label before it and an explanation when the mouse rests on it."""
     return kind(description=description, tooltip=tooltip, style=WIDE, layout=w.Layout(width=width), **options)
-
-
-def integer(description: str, value: int, tooltip: str, low: int = 0, high: int = 1_000_000) -> w.BoundedIntText:
-    return control(w.BoundedIntText, description, tooltip, width="250px", value=value, min=low, max=high)
 
 
 def button(text: str, tooltip: str, act: Callable, style: str = "", **options) -> w.Button:
@@ -122,7 +119,8 @@ class Latest:
 
     def __init__(self, name: str, work: Callable, failed: Callable):
         self._name, self._work, self._failed = name, work, failed
-        self._lock, self._next, self._busy = threading.Lock(), None, False
+        self._lock, self._busy = threading.Lock(), False
+        self._next: tuple | None = None
         Job.halt(name)
 
     def ask(self, key) -> None:
@@ -144,3 +142,11 @@ class Latest:
                 self._work(*request)
             except Exception as error:
                 self._failed(request[0], str(error))
+
+
+@atexit.register
+def _end_jobs() -> None:
+    """A thread that trains must not be cut off inside PyTorch when a script ends."""
+    for job in list(Job._last.values()):
+        job.stop()
+        job.wait(60)

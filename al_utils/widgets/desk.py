@@ -18,7 +18,7 @@ class Desk(anywidget.AnyWidget):
 
     _esm, _css = HERE / "desk.js", HERE / "desk.css"
     state = traitlets.Dict().tag(sync=True)
-    tiles = traitlets.List().tag(sync=True)
+    tiles: traitlets.List = traitlets.List().tag(sync=True)
 
 
 def keys_for(classes: list[str]) -> list[str]:

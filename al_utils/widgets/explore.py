@@ -8,23 +8,21 @@ from pathlib import Path
 import ipywidgets as w
 import pandas as pd
 
-from .. import acquisition, datasets, models, noise
-from ..config import PROTOCOLS, ExperimentConfig
+from ..chance import at_chance
+from ..config import ExperimentConfig, located
 from ..experiment import Problem, prepare, run_experiment
 from ..ledger import Round, read_ledger, tidy
 from ..results import figures
 from ..words import label
 from .cards import Card, cards, note
-from .controls import Job, button, control, drawn, integer, say, status
+from .controls import Job, button, control, drawn, say, status
+from .form import Form, in_words_of_the_form
+from .scores import score_line
+from .sessions import ledger_path
 
 METRICS = {"test accuracy": "test_accuracy", "test accuracy, clean images": "test_accuracy_clean",
            "validation accuracy": "valid_accuracy"}  # fmt: skip
 SHOWN = 6  # images of a strategy's last queries
-
-
-def ledger_path(folder: str | Path, config: ExperimentConfig) -> Path:
-    """Where the run of a configuration is kept: the same choices find it again."""
-    return Path(folder) / f"{config.name}__{config.digest}.jsonl"
 
 
 def curves(runs: dict[ExperimentConfig, list[Round]], metric: str = "test_accuracy"):
@@ -38,18 +36,24 @@ def curves(runs: dict[ExperimentConfig, list[Round]], metric: str = "test_accura
 
 
 def last_queries(problem: Problem, config: ExperimentConfig, rounds: list[Round]) -> str:
-    """The best-scored images of the last round that queried any, as HTML."""
+    """The best-scored images of the last round that queried any, as HTML; random scores none."""
     name = label(config.strategy)
     asked = [r for r in rounds if r.queried]
     if not asked:
         return note(f"{name}: nothing queried yet", bold=True)
     last, class_names = asked[-1], problem.dataset.class_names
     shown = [
-        Card(problem.train[[i]][0], [f"class {class_names[c]}", f"score {s:.3f}"], noisy)
+        Card(problem.train[i : i + 1][0], [f"class {class_names[c]}", *score_line(config.strategy, s)], noisy)
         for i, c, s, noisy in list(zip(last.queried, last.true_classes, last.scores, last.noisy))[:SHOWN]
     ]
     head = f"{name}, round {last.round}: the first {len(shown)} of {len(last.queried)} queried images"
     return note(head, bold=True) + cards(shown, class_names, size=64)
+
+
+def guessing(runs: dict[ExperimentConfig, list[Round]], problem: Problem) -> list[str]:
+    """A sentence for each run whose last network does not do better than chance."""
+    found = [(config, at_chance(config, rounds[-1], problem.test_labels.cpu())) for config, rounds in runs.items() if rounds]
+    return [f"{label(config.strategy)}: {said}" for config, said in found if said]
 
 
 class Explorer(w.VBox):
@@ -57,59 +61,28 @@ class Explorer(w.VBox):
 
     def __init__(self, folder: str | Path, strategies: list[str], **defaults):
         Job.halt("explore")
-        self.folder, self.runs, self._problem, self.job = Path(folder), {}, None, None
+        self.folder, self.job = located(folder), None
+        self.runs: dict[ExperimentConfig, list[Round]] = {}
+        self._problem: Problem | None = None
         self._lock, self._drawn_at = threading.RLock(), 0.0
-        config = ExperimentConfig(strategy=strategies[0], **defaults)
-        self._make_controls(config, strategies)
-        self.status, self.picture, self._queries = status(), w.HTML(), {}
+        self._queries: dict[ExperimentConfig, w.HTML] = {}
+        self.form = Form(ExperimentConfig(strategy=strategies[0], **defaults), strategies, **defaults)
+        self.metric = control(w.Dropdown, "curve of", "What the curves show", options=METRICS, width="380px")
+        self.metric.observe(lambda _: self._draw(), "value")
+        self.run = button("▶ Run", "Train and query; goes on where these runs stopped", self._start, "primary")
+        self.stop = button("■ Stop", "Stop at the end of the round; what is done is kept", self._stop, disabled=True)
+        self.status, self.picture = status(), w.HTML()
         self.query_box = w.VBox(layout=w.Layout(flex="1 1 320px"))
         self.progress = w.IntProgress(0, 0, 1, description="rounds", tooltip="Rounds done of all that are chosen",
                                       layout=w.Layout(width="98%"))  # fmt: skip
         beside = w.HBox([self.picture, self.query_box], layout=w.Layout(flex_flow="row wrap", grid_gap="16px"))
         buttons = w.HBox([self.run, self.stop, self.metric])
-        super().__init__([self.controls, buttons, self.progress, self.status, beside])
+        super().__init__([self.form, buttons, self.progress, self.status, beside])
         self.show([ExperimentConfig(strategy=s, **defaults) for s in strategies])
-
-    def _make_controls(self, config, strategies):
-        def choice(name, tooltip, options):
-            return control(w.Dropdown, name.replace("_", " "), tooltip, value=getattr(config, name), options=options)
-
-        named = {"model": [(label(v), v) for v in models.names()], "noise": [(label(v), v) for v in noise.names()]}
-        self.fields = {
-            "dataset": control(w.Combobox, "data set", "A known name, or folder:PATH for your own images",
-                               value=config.dataset, options=datasets.NAMES, ensure_option=False),
-            "model": choice("model", "The network that is trained from scratch each round", named["model"]),
-            "noise": choice("noise", "Noise on a share of the images", named["noise"]),
-            "protocol": choice("protocol", "How to train: the paper's recipe, or one under which both networks learn",
-                               list(PROTOCOLS)),
-            "n_initial": integer("initial labels", config.n_initial, "Labels before the first query", 1),
-            "n_query": integer("queries a round", config.n_query, "Labels bought each round", 1),
-            "n_rounds": integer("rounds", config.n_rounds, "Rounds of queries", 1),
-            "epochs": integer("epochs", config.epochs, "Epochs of training each round", 1),
-            "n_valid": integer("validation images", config.n_valid, "Labelled images set aside", 1),
-            "seed": integer("seed", config.seed, "Of the split, the noise, the initialisation and the batches"),
-        }  # fmt: skip
-        self.strategies = {
-            name: w.Checkbox(name in strategies, description=label(name), indent=False, layout=w.Layout(width="auto"),
-                             tooltip=f"Compare {label(name)}") for name in acquisition.names()
-        }  # fmt: skip
-        self.metric = control(w.Dropdown, "curve of", "What the curves show", options=METRICS, width="380px")
-        self.metric.observe(lambda _: self._draw(), "value")
-        self.run = button("▶ Run", "Train and query; goes on where these runs stopped", self._start, "primary")
-        self.stop = button("■ Stop", "Stop at the end of the round; what is done is kept", self._stop, disabled=True)
-        chosen, gaps = list(self.fields.values()), w.Layout(flex_flow="row wrap", grid_gap="16px")
-        self.controls = w.VBox([
-            w.HBox([w.HTML("<b>Strategies</b>"), *self.strategies.values()], layout=gaps),
-            w.HBox([w.VBox(chosen[:4]), w.VBox(chosen[4:7]), w.VBox(chosen[7:])], layout=w.Layout(flex_flow="row wrap")),
-        ])  # fmt: skip
 
     def configs(self) -> list[ExperimentConfig]:
         """One configuration for each chosen strategy. Raises: ValueError."""
-        chosen = [name for name, box in self.strategies.items() if box.value]
-        if not chosen:
-            raise ValueError("No strategy is chosen: tick at least one.")
-        values = {name: field.value for name, field in self.fields.items()}
-        return [ExperimentConfig(strategy=name, **values) for name in chosen]
+        return self.form.configs()
 
     def show(self, configs: list[ExperimentConfig]) -> None:
         """Show what the ledgers hold of these runs, without training."""
@@ -149,8 +122,8 @@ class Explorer(w.VBox):
         self.job.stop()
 
     def _busy(self, busy):
-        for field in (*self.fields.values(), *self.strategies.values(), self.run):
-            field.disabled = busy
+        self.form.enable(not busy)
+        self.run.disabled = busy
         self.stop.disabled = not busy
 
     def _work(self, stopped):
@@ -198,6 +171,7 @@ class Explorer(w.VBox):
         self._draw()
         self._busy(False)
         if error:
-            return say(self.status, error, error=True)
+            return say(self.status, in_words_of_the_form(error), error=True)
         done = all(len(rounds) == config.n_rounds + 1 for config, rounds in self.runs.items())
-        say(self.status, "Done." if done else "Stopped. What is done is kept; Run goes on from there.")
+        said = ["Done." if done else "Stopped. What is done is kept; Run goes on from there."]
+        say(self.status, " ".join(said + (guessing(self.runs, self._problem) if self._problem else [])))

@@ -7,6 +7,7 @@ from pathlib import Path
 import ipywidgets as w
 
 from ..config import ExperimentConfig
+from ..labels.transfer import export as export_labels
 from ..ledger import Round
 from ..person import FIRST, LABEL, SKIP, UNRECOGNISABLE, Person
 from ..results.replay import suggestions
@@ -20,6 +21,8 @@ GRID_HINT = "Choose a class, then click its images; or go through the images wit
 CHANGE_HINT = "What was handed in stays in the ledger and in the networks that learnt it; exported labels are the new ones."
 GRACE = 5.0  # seconds in which handing in can be taken back
 PAGE = 40  # images in a grid
+EXPORTS = {"a table (CSV)": ".labels.csv", "tasks for Label Studio (JSON)": ".label-studio.json",
+           "a folder for each class": ".labels"}  # fmt: skip
 ONE, MANY = "one", "many"  # what is shown: one image, or a grid; else the number of a round whose answers are changed
 
 
@@ -52,7 +55,7 @@ class Labeller(w.VBox):
         self.desk, self.status, self.results = Desk(), status(), w.HTML()
         self.start = button("▶ Start", "Train the first network and begin; goes on where you stopped", self._start, "primary")
         self.stop = button("■ Stop", "Stop here; every answer is kept", self._stop, disabled=True)
-        self.compare = button("Compare with the true labels", "Train on the true labels of the same queries", self._compare)
+        self.compare = button("Compare with the true labels", "Train on the true labels of the same queries", self._with_truth)
         self.view = control(w.Dropdown, "show", "One image, many, or earlier answers to change",
                             options=[("one image at a time", ONE), ("many images in a grid", MANY)], width="250px")  # fmt: skip
         self.view.style.description_width = "40px"
@@ -64,7 +67,11 @@ class Labeller(w.VBox):
         self.desk.on_msg(self._act)
         self._latest = Latest("suggest", self._suggest, lambda asked, error: say(self.status, error, error=True))
         above = w.HBox([self.start, self.stop, self.view, self.suggest], layout=w.Layout(flex_flow="row wrap"))
-        super().__init__([above, self.status, self.desk, self.results, self.compare])
+        self.form = control(w.Dropdown, "labels as", "What Export writes", width="320px", options=list(EXPORTS))
+        self.form.style.description_width = "70px"
+        export = button("Export", "Write the labels beside the ledger", self._export)
+        below = w.HBox([self.compare, self.form, export], layout=w.Layout(flex_flow="row wrap"))
+        super().__init__([above, self.status, self.desk, self.results, below])
 
     def _tell(self, text):
         say(self.status, text)
@@ -75,10 +82,17 @@ class Labeller(w.VBox):
         self._begin(self.session.work)
         self.desk.send({"focus": True})
 
-    def _compare(self):
+    def _with_truth(self):
         if not self.session.rounds:
             return self._tell("There is nothing to compare yet: press Start.")
         self._begin(self.session.compare)
+
+    def _export(self):
+        answers = self.session.answers_path
+        try:
+            self._tell(export_labels(answers, answers.with_name(answers.stem + EXPORTS[self.form.value])))
+        except (ValueError, RuntimeError, OSError) as error:
+            say(self.status, str(error), error=True)
 
     def _begin(self, work):
         self.start.disabled = self.compare.disabled = True

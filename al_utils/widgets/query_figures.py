@@ -19,9 +19,9 @@ def shares(table: pd.DataFrame, what: str) -> Figure:
     ax.fill_between(blind["round"], 100 * blind.low, 100 * blind.high, color="#dddddd", lw=0, label="95% of blind draws")
     ax.axhline(100 * blind.rate.iloc[0], color="#888888", lw=1, label="the pool")
     for strategy, part in table.groupby("strategy", sort=False):
-        colour, dashes, marker = strategy_style(strategy)
+        colour, dashes, marker = strategy_style(str(strategy))
         ax.plot(part["round"], 100 * part.share, color=colour, ls=dashes, marker=marker,
-                markevery=max(1, len(part) // 8), label=label(strategy))  # fmt: skip
+                markevery=max(1, len(part) // 8), label=label(str(strategy)))  # fmt: skip
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("round")

@@ -120,8 +120,8 @@ class Session:
     def _first_labels(self, stopped):
         """Ask for labels of random images, until each class has enough to train, validate and test with."""
         C = len(self.names)
-        least = C * self.n_start + self.config.n_query
-        images = Unlabelled(self.config.dataset, self.names, self.config.seed, least, self.config.image_size)
+        c, least = self.config, C * self.n_start + self.config.n_query
+        images = Unlabelled(c.dataset, self.names, c.seed, least, c.image_size)
 
         def enough(answers):
             given = Counter(answer.label for answer in answers)

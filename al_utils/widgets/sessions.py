@@ -11,7 +11,7 @@ ANY = ("n_rounds", "device")  # more rounds go on with a run, and any machine ma
 
 
 def ledger_path(folder: str | Path, config: ExperimentConfig, session: str = "") -> Path:
-    """The ledger of a configuration, whatever its number of rounds: the one that is there, or where it will be.
+    """The ledger of a configuration, with as many rounds or fewer: the one that is there, or where it will be.
 
     Its name ends with a digest of the settings that differ from the protocol's and scenario's own, so that a setting
     which later versions add, at its default, does not lead elsewhere.
@@ -19,9 +19,16 @@ def ledger_path(folder: str | Path, config: ExperimentConfig, session: str = "")
     folder, ending = Path(folder), f"__{session}" if session else ""
     path = folder / f"{config.name}__{_digest(config)}{ending}.jsonl"
     if path.exists():
-        return path
+        longer = not session and (read_ledger(path)[0] or {"config": {}})["config"].get("n_rounds", 0) > config.n_rounds
+        return path.with_stem(f"{path.stem}__{config.n_rounds}-rounds") if longer else path
     others = sorted(folder.glob(f"{config.name}__*.jsonl")) if folder.is_dir() else []
     return next((other for other in others if _ending(other, config) == ending and _holds(other, config)), path)
+
+
+def sessions_of(folder: str | Path, config: ExperimentConfig) -> dict[str, Path]:
+    """The answers files of all sessions of a configuration, by the session's name."""
+    start = f"{config.name}__{_digest(config)}__"
+    return {path.stem.removeprefix(start): path for path in sorted(Path(folder).glob(f"{start}*.answers"))}
 
 
 def _ending(path, config):

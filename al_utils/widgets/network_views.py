@@ -1,0 +1,201 @@
+"""The views of the inspector for which networks are trained again: what they know, doubtful labels, one image's history."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import ipywidgets as w
+import pandas as pd
+
+from ..results.diagnosis import Diagnosis, Doubt, confusion, diagnose, doubtful_labels, history, over_rounds
+from ..results.pages import html_table
+from ..results.replay import RecordedRun
+from . import network_figures, query_figures
+from .cards import Card, cards, note
+from .controls import Latest, button, control, drawn, png, say, status
+from .views import View
+
+DOUBTS = 20  # labels shown
+FOLLOWED = 11  # rounds in which an image is followed, at most
+
+
+class KnowledgeView(View):
+    """Confusion, calibration and the map of the pool, of the chosen round's network."""
+
+    title, name = "The network", "network"
+
+    def __init__(self, changed: Callable[[], None]):
+        super().__init__(changed)
+        self.found: dict[tuple[Path, int], Diagnosis] = {}
+        self.latest = Latest("diagnose", self._work, lambda request, error: say(self.status, error, error=True))
+        self.status, self.shown = status(), w.HTML()
+        train = button("Train the network of this round again", "Some seconds with LeNet", self._ask, "primary")
+        self.box = w.VBox([w.HBox([train]), self.status, self.shown])
+
+    def _ask(self):
+        say(self.status, f"Training the network of round {self.number} again …")
+        self.latest.ask((self.run, self.number))
+
+    def _work(self, request):
+        run, number = request
+        self.found[run.path, number] = diagnose(run, number)
+        self.changed()
+
+    @property
+    def _now(self) -> Diagnosis | None:
+        return self.found.get((self.run.path, self.number))
+
+    def _map(self):
+        found = self._now
+        assert found
+        classes_M = self.run.problem.dataset.train_labels[found.images_M].numpy()
+        return found, classes_M, self.run.class_names, self.run.rounds, self.run.strategy
+
+    def draw(self, number):
+        self.number = number
+        if not (found := self._now):
+            self.shown.value = note("Confusion matrix, reliability diagram and a map of the pool appear here.")
+            return say(self.status, "Not trained again yet.")
+        knowledge = drawn(
+            network_figures.knowledge, found, self.run.class_names, alt="Confusion matrix and reliability diagram"
+        )
+        self.shown.value = knowledge + drawn(network_figures.pool_map, *self._map(), alt="Map of the pool")
+        kept = self.run.rounds[number].metrics["test_accuracy"]
+        same = "as" if found.accuracy == kept else f"where {kept:.1%} stand"
+        say(self.status, f"Trained again: {found.accuracy:.1%} test accuracy, {same} in the ledger.")
+
+    def table(self):
+        if not (found := self._now):
+            raise ValueError("There is nothing to save yet: train the network of this round again first.")
+        counts = confusion(found.log_probs_N_C, found.true_N).tolist()
+        return (
+            pd.DataFrame(counts, index=self.run.class_names, columns=self.run.class_names)
+            .rename_axis("true class")
+            .reset_index()
+        )
+
+    def figure(self):
+        return png(network_figures.pool_map, *self._map())
+
+
+class DoubtsView(View):
+    """Labels that are likely wrong, the most doubtful first."""
+
+    title, name = "Doubtful labels", "doubts"
+
+    def __init__(self, changed: Callable[[], None]):
+        super().__init__(changed)
+        self.found: dict[tuple[Path, int], list[Doubt]] = {}
+        self.latest = Latest("doubts", self._work, lambda request, error: say(self.status, error, error=True))
+        self.status, self.shown = status(), w.HTML()
+        rank = button(
+            "Rank the labels up to this round", "Trains four networks, none of which sees what it judges", self._ask, "primary"
+        )
+        self.box = w.VBox([w.HBox([rank]), self.status, self.shown])
+
+    def _ask(self):
+        say(self.status, f"Training four networks on the labels of round {self.number} …")
+        self.latest.ask((self.run, self.number))
+
+    def _work(self, request):
+        run, number = request
+        self.found[run.path, number] = doubtful_labels(run, number)
+        self.changed()
+
+    def draw(self, number):
+        self.number = number
+        found = self.found.get((self.run.path, number))
+        self.shown.value = "" if found is None else doubts_html(self.run, found)
+        say(self.status, "Not ranked yet." if found is None else f"{len(found)} labels up to round {number}, ranked.")
+
+    def _found(self):
+        if (found := self.found.get((self.run.path, self.number))) is None:
+            raise ValueError("There is nothing to save yet: rank the labels first.")
+        return found
+
+    def table(self):
+        return pd.DataFrame(self._found())
+
+    def figure(self):
+        return png(query_figures.image_cards, doubt_cards(self.run, self._found()), self.run.class_names)
+
+
+def doubt_cards(run: RecordedRun, found: list[Doubt]) -> list[Card]:
+    """The most doubtful labels."""
+    made, names = [], run.class_names
+    for d in found[:DOUBTS]:
+        truth = [] if d.true == d.label else [f"class {names[d.true]}" if d.true >= 0 else "class unknown"]
+        lines = [f"image {d.image}", f"labelled {names[d.label]}: {d.of_label:.0%}", f"rather {names[d.instead]}", *truth]
+        image, noisy = run.problem.train[d.image : d.image + 1][0], bool(run.problem.train.noisy_N[d.image])
+        made.append(Card(image, lines, noisy, d.true))
+    return made
+
+
+def doubts_html(run: RecordedRun, found: list[Doubt]) -> str:
+    """The most doubtful labels as HTML, and how many are likely wrong."""
+    n, wrong = sum(d.likely_wrong for d in found), [d for d in found if d.true >= 0 and d.true != d.label]
+    said = f"{n} of {len(found)} labels are likely wrong: another class is as probable as their own usually is."
+    if wrong:
+        said += f" In truth {len(wrong)} are wrong, {sum(d.likely_wrong for d in wrong)} of which are among them."
+    return note(said, bold=True) + cards(doubt_cards(run, found), run.class_names)
+
+
+class HistoryView(View):
+    """One image: who queried it and when, and what the networks took it for."""
+
+    title, name = "One image", "image"
+
+    def __init__(self, changed: Callable[[], None]):
+        super().__init__(changed)
+        self.found: dict[tuple[Path, int], pd.DataFrame] = {}
+        self.latest = Latest("history", self._work, lambda request, error: say(self.status, error, error=True))
+        self.image = control(w.IntText, "image", "The number of a training image, as on the cards", width="250px", value=0)
+        follow = button("Follow it through the rounds", f"Trains the networks of up to {FOLLOWED} rounds again", self._ask)
+        self.status, self.shown = status(), w.HTML()
+        self.box = w.VBox([w.HBox([self.image, follow]), self.status, self.shown])
+        self._on_change(self.image)
+
+    def choose(self, run, peers):
+        super().choose(run, peers)
+        if self.image.value == 0:
+            self.image.value = run.asked[0].queried[0]
+
+    def _ask(self):
+        say(self.status, "Training the networks of the rounds again …")
+        self.latest.ask((self.run, self.image.value))
+
+    def _work(self, request):
+        run, image = request
+        last = run.rounds[-1].round
+        numbers = sorted({round(k * last / max(1, FOLLOWED - 1)) for k in range(FOLLOWED)}) if last else [0]
+        self.found[run.path, image] = over_rounds(run, image, numbers)
+        self.changed()
+
+    def draw(self, number):
+        self.number, image, n = number, self.image.value, len(self.run.problem.dataset.train_images)
+        if not 0 <= image < n:
+            self.shown.value = ""
+            return say(self.status, f"image is {image}, but must be from 0 to {n - 1:,}.", error=True)
+        train, true = self.run.problem.train, int(self.run.problem.dataset.train_labels[image])
+        named = f"class {self.run.class_names[true]}" if true >= 0 else "class unknown"
+        card = Card(train[image : image + 1][0], [f"image {image}", named], bool(train.noisy_N[image]), true)
+        asked, found = history(self.peers, image), self.found.get((self.run.path, image))
+        table = asked.assign(score=asked.score.map("{:.4g}".format)).astype(str)
+        html = cards([card], self.run.class_names) + (html_table(table) if len(asked) else note("No strategy has queried it."))
+        if found is not None:
+            own = asked[asked.strategy == self.run.config["strategy"]]
+            html += drawn(network_figures.through_rounds, found, image, own, alt=f"Image {image} through the rounds")
+            html += note(
+                "The last network that was trained takes it for {} ({:.0%}).".format(*found.iloc[-1][["says", "confidence"]])
+            )
+        self.shown.value = html
+        say(self.status, "From the ledger alone." if found is None else "Followed through the rounds.")
+
+    def table(self):
+        found = self.found.get((self.run.path, self.image.value))
+        return history(self.peers, self.image.value) if found is None else found
+
+    def figure(self):
+        found, asked = self.found.get((self.run.path, self.image.value)), history([self.run], self.image.value)
+        if found is None:
+            raise ValueError("There is no figure yet: follow the image through the rounds first.")
+        return png(network_figures.through_rounds, found, self.image.value, asked)
