@@ -52,7 +52,7 @@ def _check_type(name: str, kind: str, value: object) -> None:
 def show_environment(device: str = "cpu") -> None:
     """Print versions, commit, processor, threads and device."""
     for name, value in environment(device).items():
-        print(f"{name:10s} {value}")
+        print(f"{name:11s} {value}")
 
 
 def say(text: str, bold: bool = False, off: bool = False) -> None:
