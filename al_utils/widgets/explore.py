@@ -16,7 +16,7 @@ from ..results import figures
 from ..words import label
 from .cards import Card, cards, note
 from .controls import Job, button, control, drawn, say, status
-from .form import Form, in_words_of_the_form
+from .form import Form, bound, in_words_of_the_form
 from .scores import score_line
 from .sessions import ledger_path
 
@@ -66,6 +66,8 @@ class Explorer(w.VBox):
         self._problem: Problem | None = None
         self._lock, self._drawn_at = threading.RLock(), 0.0
         self._queries: dict[ExperimentConfig, w.HTML] = {}
+        protocol = ExperimentConfig(strategy=strategies[0], **defaults).protocol
+        defaults["clip_norm"] = bound(protocol, defaults.get("clip_norm", -1.0))
         self.form = Form(ExperimentConfig(strategy=strategies[0], **defaults), strategies, **defaults)
         self.metric = control(w.Dropdown, "curve of", "What the curves show", options=METRICS, width="380px")
         self.metric.observe(lambda _: self._draw(), "value")
