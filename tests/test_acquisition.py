@@ -8,8 +8,10 @@ from conftest import tiny
 import al_utils as al
 from al_utils import acquisition, scoring
 from al_utils.acquisition import Acquisition
-from al_utils.experiment import candidates, prepare, query, run_experiment
+from al_utils.experiment import run_experiment
 from al_utils.models import build_model
+from al_utils.problem import prepare
+from al_utils.querying import candidates, query
 from al_utils.randomness import generator
 
 
@@ -248,7 +250,7 @@ def test_a_function_is_given_what_its_arguments_name_and_nothing_else_is_compute
     best = inputs[0].norm(dim=1).topk(5)
     assert queried == pool[best.indices].tolist() and scores == pytest.approx(best.values.tolist(), abs=1e-4)
 
-    monkeypatch.setattr("al_utils.experiment.predictions", None)  # a prediction would be an error
+    monkeypatch.setattr("al_utils.querying.predictions", None)  # a prediction would be an error
     problem, network, labelled = trained(strategy="embeddings_alone", model=name, pool_subset=60)
     assert query(problem, 0, network, labelled)[0] == candidates(problem, 0, labelled)[:5].tolist()
 

@@ -8,8 +8,11 @@ import torch
 from conftest import ROOT, tiny
 
 from al_utils import ExperimentConfig, read_ledger
-from al_utils.experiment import prepare, query, run_experiment, run_round, train_model, unlabelled
+from al_utils.experiment import run_experiment, run_round
+from al_utils.fitting import train_model
 from al_utils.ledger import LedgerError
+from al_utils.problem import prepare
+from al_utils.querying import query, unlabelled
 from al_utils.training import Diverged
 
 
@@ -45,7 +48,7 @@ def test_rounds_count_labels_and_query_the_pool_once():
 def test_queried_are_pool_indices_of_the_best_scores():
     """Scores computed for each pool image alone: the queried ones are the largest, under their own indices."""
     from al_utils import acquisition
-    from al_utils.experiment import posterior_predictions
+    from al_utils.querying import posterior_predictions
 
     config = tiny(strategy="bald")
     problem = prepare(config)

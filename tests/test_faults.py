@@ -29,8 +29,9 @@ from little_sweeps import (
 )
 
 from al_utils.datasets import load_dataset
-from al_utils.experiment import header, prepare, run_experiment
+from al_utils.experiment import header, run_experiment
 from al_utils.ledger import Ledger, LedgerError, read_ledger
+from al_utils.problem import prepare
 from al_utils.results.studies import read_runs
 from al_utils.sweep import __main__ as command_line
 from al_utils.sweep import jobs, signals, whole

@@ -244,8 +244,9 @@ def test_the_same_choices_find_the_same_ledger_whatever_the_number_of_rounds(tmp
 
 
 def test_a_ledger_under_the_name_of_an_earlier_version_is_found(tmp_path):
-    from al_utils.experiment import header, prepare
+    from al_utils.experiment import header
     from al_utils.ledger import Ledger
+    from al_utils.problem import prepare
 
     config = tiny()
     old = tmp_path / f"{config.name}__{config.digest}__me.jsonl"

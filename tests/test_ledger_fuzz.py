@@ -6,9 +6,10 @@ import random
 import pytest
 from conftest import tiny
 
-from al_utils.experiment import check_rounds, header, prepare, run_experiment
+from al_utils.experiment import check_rounds, header, run_experiment
 from al_utils.ledger import Ledger, LedgerError, read_ledger
 from al_utils.oracle import NoisyOracle
+from al_utils.problem import prepare
 from al_utils.results import studies
 
 N = 300

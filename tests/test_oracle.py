@@ -6,9 +6,11 @@ import torch
 from conftest import tiny
 
 from al_utils import read_ledgers
-from al_utils.experiment import after, prepare, run_experiment, train_model
+from al_utils.experiment import run_experiment
+from al_utils.fitting import train_model
 from al_utils.ledger import LedgerError, Round
 from al_utils.oracle import NoisyOracle, TrueLabels
+from al_utils.problem import after, prepare
 
 
 class Skipper:

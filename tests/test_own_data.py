@@ -9,8 +9,9 @@ from PIL import Image
 import al_utils as al
 from al_utils import datasets, noise, origins
 from al_utils.datasets import DatasetError, load_dataset
-from al_utils.experiment import header, prepare, run_experiment
+from al_utils.experiment import header, run_experiment
 from al_utils.ledger import LedgerError
+from al_utils.problem import prepare
 
 
 def arrays(n=60, shape=(20, 20), n_classes=3, seed=0):

@@ -6,8 +6,9 @@ import pytest
 from conftest import ROOT
 
 from al_utils.config import ExperimentConfig
-from al_utils.experiment import Problem, check_data, check_rounds, prepare_to_look
+from al_utils.experiment import check_data, check_rounds
 from al_utils.ledger import find_ledgers, read_ledger
+from al_utils.problem import Problem, prepare_to_look
 from al_utils.results import replay, studies
 
 LEDGERS = find_ledgers("reports")

@@ -7,7 +7,8 @@ import torch
 from conftest import tiny
 
 from al_utils.datasets import load_dataset
-from al_utils.experiment import prepare, run_experiment
+from al_utils.experiment import run_experiment
+from al_utils.problem import prepare
 from al_utils.splits import check_fits, class_sizes, split
 
 

@@ -19,11 +19,12 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from .. import acquisition, experiment
+from .. import acquisition, fitting, querying
 from ..compute.machine import fixed_threads
 from ..config import ROOT, ExperimentConfig
 from ..models import build_model, draw_masks
 from ..noise import Images
+from ..problem import Problem, prepare
 from ..randomness import generator
 from ..results.looks import styled
 from ..scoring import score_in_chunks
@@ -53,15 +54,15 @@ class Work:
     def name(self) -> str:
         return f"{label(self.model)}, {label(self.strategy)}, K = {self.mc_samples}"
 
-    def prepare(self) -> tuple[experiment.Problem, Tensor]:
+    def prepare(self) -> tuple[Problem, Tensor]:
         """The data, and the indices of the pool."""
         config = ExperimentConfig(
             dataset=self.dataset, model=self.model, strategy=self.strategy, protocol="tuned", n_initial=self.n_labels,
             n_valid=300, n_rounds=1, epochs=self.epochs, batch_size=self.batch_size, last_batch="keep",
             mc_samples=self.mc_samples, seed=self.seed, device="cpu",
         )  # fmt: skip
-        problem = experiment.prepare(config)
-        return problem, experiment.unlabelled(problem, problem.split.initial)[: self.n_pool]
+        problem = prepare(config)
+        return problem, querying.unlabelled(problem, problem.split.initial)[: self.n_pool]
 
 
 def ours(work: Work) -> dict[str, float]:
@@ -71,9 +72,9 @@ def ours(work: Work) -> dict[str, float]:
     others[pool] = False
     with fixed_threads():
         start = time.perf_counter()
-        model, loss = experiment.train_model(problem, 0, problem.split.initial)
+        model, loss = fitting.train_model(problem, 0, problem.split.initial)
         middle = time.perf_counter()
-        experiment.query(problem, 0, model, others.nonzero().flatten())
+        querying.query(problem, 0, model, others.nonzero().flatten())
         return {"fit": middle - start, "query": time.perf_counter() - middle, "loss": loss}
 
 

@@ -7,8 +7,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..experiment import after, fixed_threads, train_model
+from ..compute.machine import fixed_threads
+from ..fitting import train_model
 from ..models import Classifier
+from ..problem import after
 from ..randomness import generator
 from ..training import embeddings, predict_log_probs
 from .replay import RecordedRun

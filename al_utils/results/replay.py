@@ -11,21 +11,13 @@ from scipy import stats
 from torch import Tensor
 
 from .. import acquisition, checks
+from ..compute.machine import fixed_threads
 from ..config import ExperimentConfig
-from ..experiment import (
-    Problem,
-    after,
-    check_data,
-    check_rounds,
-    fixed_threads,
-    measure,
-    posterior_predictions,
-    prepare_to_look,
-    query,
-    train_model,
-    unlabelled,
-)
+from ..experiment import check_data, check_rounds
+from ..fitting import measure, train_model
 from ..ledger import Round, check_header, find_ledgers, read_ledger
+from ..problem import Problem, after, prepare_to_look
+from ..querying import posterior_predictions, query, unlabelled
 from ..words import dataset_label, label
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 
 from ..chance import at_chance
 from ..config import ExperimentConfig, located
-from ..experiment import Problem, prepare, run_experiment
+from ..experiment import run_experiment
 from ..ledger import Round, read_ledger, tidy
+from ..problem import Problem, prepare
 from ..results import figures
 from ..words import label
 from .cards import Card, cards, note

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import ExperimentConfig
-from ..experiment import Problem, prepare, run_experiment
+from ..experiment import run_experiment
 from ..folders import find
 from ..image_keys import keys_of_dataset
 from ..ledger import Round, read_ledger
 from ..person import FIRST, Answer, Person, held, read_answers
+from ..problem import Problem, prepare
 from ..results.replay import with_true_labels
 from .cards import data_uri, png_pixels
 from .unlabelled import Unlabelled, lay_out
