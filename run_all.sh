@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # ./run_all.sh [--cpu] [COMMAND] sets up .venv where that is not done yet, then does one of:
 #
-#   ./run_all.sh                          the quick sweep on the embedded data, and its report
+#   ./run_all.sh                          the quick sweep on the embedded data, and its report, in reports/own/quick
 #   ./run_all.sh SWEEP [OPTIONS]          a sweep of notebooks/sweeps, or a YAML or JSON file of your own
 #   ./run_all.sh page NOTEBOOK [OPTIONS]  one notebook, executed and rendered as a page
 #   ./run_all.sh lab [JUPYTER ARGUMENTS]  JupyterLab on the notebooks (as root: --allow-root)
 #   ./run_all.sh test [PYTEST ARGUMENTS]  the tests
+#   ./run_all.sh setup                    nothing more
 #
 # Options of a sweep (./run_all.sh quick --help says more):
 #   --workers N          runs at a time on this machine; otherwise one per core

@@ -51,9 +51,11 @@ def main(arguments: list[str]) -> None:
 
 def start(arguments: list[str]) -> None:
     """Become the process that was asked for. -P: no module of the folder where the user stands is imported."""
-    command, *rest = arguments or ["quick"]
-    if command.startswith("-"):
-        command, rest = "quick", arguments
+    if arguments == ["setup"]:
+        return
+    if not arguments or arguments[0].startswith("-"):  # beside the results that come with the project
+        arguments = ["quick", "--reports", str(ROOT / "reports" / "own"), *arguments]
+    command, *rest = arguments
     if command in ("test", "lab"):
         os.chdir(ROOT)
     lab = ["jupyterlab", "--ip=127.0.0.1", f"--notebook-dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks"]
