@@ -1,9 +1,10 @@
 """What a configuration needs of what is registered: refused before anything is computed."""
 
-from . import acquisition, datasets, models, noise, recipes, sources
-from .compute import memory
+from . import acquisition, memory, sources
 from .config import ExperimentConfig
-from .training import batch_sizes
+from .data import datasets, noise
+from .networks import models, recipes
+from .networks.training import batch_sizes
 
 
 def check_names_known(config: ExperimentConfig) -> None:

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from . import acquisition, checks, models
+from . import acquisition, checks
 from .config import ExperimentConfig
-from .datasets import Dataset, load_dataset
-from .known import Known
+from .data.datasets import Dataset, load_dataset
+from .data.noise import Images, draw_jitter, make_noise
+from .data.splits import Split, check_fits, split_dataset
 from .ledger import Round
-from .noise import Images, draw_jitter, make_noise
+from .networks import models
+from .networks.known import Known
 from .randomness import generator
-from .splits import Split, check_fits, split_dataset
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from . import acquisition, scoring
-from .classifier import Classifier
 from .compute.machine import Stopwatch
 from .fitting import seen_by
+from .networks.classifier import Classifier
+from .networks.training import embeddings, predictions, to_score
 from .problem import Problem
 from .randomness import generator
-from .training import embeddings, predictions, to_score
 
 
 def query(

@@ -38,7 +38,7 @@ def undisturbed(cache_dir, tmp_path_factory):
 @pytest.fixture(scope="session")
 def full_data():
     """The folder with complete MNIST and FashionMNIST; skips where it is not."""
-    from al_utils.origins import data_dir
+    from al_utils.data.origins import data_dir
 
     if not (data_dir() / "MNIST" / "raw").is_dir() or not (data_dir() / "FashionMNIST" / "raw").is_dir():
         pytest.skip(f"needs complete MNIST and FashionMNIST: none in {data_dir()} (set AL_DATA_DIR)")

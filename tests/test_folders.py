@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from al_utils import folders
-from al_utils.datasets import DatasetError, load_dataset
+from al_utils.data import folders
+from al_utils.data.datasets import DatasetError, load_dataset
 
 
 def load(folder, **options):

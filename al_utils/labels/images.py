@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from .. import folders
-from ..datasets import load_dataset
-from ..image_keys import ImageKeys, keys_of_dataset, keys_of_files
+from ..data import folders
+from ..data.datasets import load_dataset
+from ..data.image_keys import ImageKeys, keys_of_dataset, keys_of_files
 from ..person import Answer
 from .tables import LabelsError
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ..compute.machine import fixed_threads
 from ..fitting import train_model
-from ..models import Classifier
+from ..networks.models import Classifier
+from ..networks.training import embeddings, predict_log_probs
 from ..problem import after
 from ..randomness import generator
-from ..training import embeddings, predict_log_probs
 from .replay import RecordedRun
 
 BINS = 15  # of the reliability diagram, as of the calibration error (Guo et al. 2017)

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import ipywidgets as w
 
-from .. import acquisition, datasets, models, noise
+from .. import acquisition
 from ..config import OPTIONS, PROTOCOLS, ExperimentConfig
+from ..data import datasets, noise
+from ..networks import models
 from ..words import label
 from .controls import control
 

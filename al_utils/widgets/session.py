@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import ExperimentConfig
+from ..data.folders import find
+from ..data.image_keys import keys_of_dataset
 from ..experiment import run_experiment
-from ..folders import find
-from ..image_keys import keys_of_dataset
 from ..ledger import Round, read_ledger
 from ..person import FIRST, Answer, Person, held, read_answers
 from ..problem import Problem, prepare

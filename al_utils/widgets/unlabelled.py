@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from .. import pictures
-from ..folders import UNLABELLED, DatasetError, find, image_files
-from ..image_keys import keys_of_files
+from ..data import pictures
+from ..data.folders import UNLABELLED, DatasetError, find, image_files
+from ..data.image_keys import keys_of_files
 from ..person import LABEL, Answer
 from ..randomness import generator
 from .cards import data_uri, png_pixels

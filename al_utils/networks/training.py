@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import models
+from ..compute import parallel
+from ..config import ExperimentConfig
+from ..randomness import seeded
+from . import fast_lenet, models
 from .classifier import Classifier
-from .compute import fast_lenet, parallel
-from .config import ExperimentConfig
-from .randomness import seeded
 from .recipes import LOSSES, learning_rate
 from .recipes import register_augmentation as register_augmentation  # al.training.register_augmentation
 

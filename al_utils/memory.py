@@ -9,10 +9,10 @@ from typing import cast
 import torch
 from torch import nn
 
-from .. import models
-from ..acquisition import Acquisition
-from ..classifier import Classifier
-from ..config import ExperimentConfig
+from .acquisition import Acquisition
+from .config import ExperimentConfig
+from .networks import models
+from .networks.classifier import Classifier
 
 FLOAT = 4  # bytes
 

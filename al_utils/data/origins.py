@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config import ROOT
+from ..words import dataset_label
 from . import arrays, cache, folders, pictures
 from .arrays import Arrays
-from .config import ROOT
 from .folders import DatasetError
-from .words import dataset_label
 
 TORCHVISION = {
     "mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN"

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
-from ..recipes import LOSSES
+from .recipes import LOSSES
 
 CHUNK = 64  # images of 28 x 28 pixels at a time when predicting; fewer larger ones, for the same reason
 

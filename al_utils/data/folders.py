@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import ROOT
-from .words import and_list
+from ..config import ROOT
+from ..words import and_list
 
 SUFFIXES = (
     set(".png .apng .jpg .jpeg .jpe .jfif .mpo .jp2 .j2k .jpx .jpf .jpc .j2c .gif .bmp .dib .tif .tiff .webp .avif".split())

@@ -7,9 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ..randomness import seeded
 from .classifier import Classifier
 from .dropout import calls_of, masked, replace_layers
-from .randomness import seeded
 
 # Where the input of the last layer is put in the forward pass that is going on; each thread has its own. None: nowhere.
 _caught: ContextVar[list[Tensor] | None] = ContextVar("caught", default=None)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .options import check_choice
+from ..options import check_choice
 
 Loss = Callable[[Tensor, Tensor, str], Tensor]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .config import ROOT
+from ..config import ROOT
 from .folders import DatasetError
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")

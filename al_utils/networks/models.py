@@ -17,10 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import own_network
+from ..options import check_choice
+from . import fast_lenet, own_network
 from .classifier import Classifier
-from .compute import fast_lenet
-from .options import check_choice
 
 
 @dataclass(frozen=True)
