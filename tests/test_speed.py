@@ -104,13 +104,13 @@ def test_other_networks_of_the_same_shape_do_not_share_weights():
     "changes", [{}, {"model": "resnet18", "epochs": 1}, {"noise_draw": "each_access", "noise": "gaussian"}]
 )
 def test_two_threads_change_no_bit(monkeypatch, changes):
-    results = []
+    results, before = [], threading.active_count()
     for n in ("1", "2", "3"):
         monkeypatch.setenv("AL_THREADS", n)
         config = tiny(strategy="bald", n_initial=70, n_rounds=1, **changes)
         results.append([(r.queried, r.scores, r.metrics) for r in run_experiment(config)])
     assert results[0] == results[1] == results[2]
-    assert threading.active_count() < 10  # the helpers have gone
+    assert threading.active_count() <= before  # the helpers have gone
 
 
 def test_jobs_return_in_order_and_an_error_comes_through():

@@ -74,7 +74,7 @@ def _folder(folder: Path, found: folders.Contents, image_size: int) -> tuple[Arr
 def _npz(path: Path) -> tuple[Arrays, list[str]]:
     """MedMNIST's layout: `train_images`, `train_labels`, the same of `test`, and of `val` where there is a validation split."""
     try:
-        with np.load(path) as file:  # pickled objects are refused
+        with np.load(path) as file:  # arrays of Python objects are refused
             given = {part: file[part] for part in file.files}
     except Exception as error:  # zipfile and NumPy raise many kinds
         raise DatasetError(f"{path} cannot be read ({error}). Give a file in MedMNIST's layout.") from None

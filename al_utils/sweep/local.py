@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 from ..compute.cores import KEEP_MEMORY, ONE_THREAD, allowed_cores
@@ -178,10 +179,8 @@ def _outcome(job: Job, end: float) -> Exception | None:
 
 def _sendable(error: Exception) -> Exception:
     """The error itself where it can go through a pipe, as most can; else one with its words."""
-    import pickle
-
     try:
-        pickle.loads(pickle.dumps(error))
+        ForkingPickler.loads(ForkingPickler.dumps(error))  # what the pipe does, with an object of this process
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
