@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from . import checks
+from . import acquisition, checks
 from .compute.machine import Stopwatch, environment, fixed_threads
 from .config import ExperimentConfig
 from .fitting import measure, train_model

@@ -33,14 +33,14 @@ def batch_bald(log_probs_K_N_C: Tensor, n_query: int, generator: torch.Generator
     probs_K_T_C, given_parameters_T = log_probs_K_T_C.exp(), entropy(log_probs_K_T_C).mean(0)
 
     # Before any answer there is one outcome, after which all samples are as likely.
-    posterior_M_K, weights_M = probs_K_T_C.new_full((1, len(probs_K_T_C)), 1 / len(probs_K_T_C)), probs_K_T_C.new_ones(1)
+    posterior_O_K, weights_O = probs_K_T_C.new_full((1, len(probs_K_T_C)), 1 / len(probs_K_T_C)), probs_K_T_C.new_ones(1)
     gains_T = bald_N[candidates_T]
     picked: list[int] = []
     scores: list[float] = []
     while len(picked) < n_query:
         if picked:
-            posterior_M_K, weights_M = _with_answer(posterior_M_K, weights_M, probs_K_T_C[:, picked[-1]], generator)
-            gains_T = _mean_entropy(posterior_M_K, weights_M, probs_K_T_C) - given_parameters_T
+            posterior_O_K, weights_O = _with_answer(posterior_O_K, weights_O, probs_K_T_C[:, picked[-1]], generator)
+            gains_T = _mean_entropy(posterior_O_K, weights_O, probs_K_T_C) - given_parameters_T
             gains_T[picked] = -torch.inf
         picked.append(int(gains_T.argmax()))
         scores.append(float(gains_T[picked[-1]]))
@@ -48,39 +48,39 @@ def batch_bald(log_probs_K_N_C: Tensor, n_query: int, generator: torch.Generator
 
 
 def _with_answer(
-    posterior_M_K: Tensor, weights_M: Tensor, probs_K_C: Tensor, generator: torch.Generator
+    posterior_O_K: Tensor, weights_O: Tensor, probs_K_C: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """The joint outcomes with one more answer: what each makes of the samples by Bayes' rule, and its probability.
 
     Beyond `OUTCOMES` there is one drawn from each of as many equally probable shares of them (stratified sampling).
     """
     C = probs_K_C.shape[1]
-    answers_M_C = posterior_M_K @ probs_K_C
+    answers_O_C = posterior_O_K @ probs_K_C
     # On the CPU, where sums have a fixed order.
-    weights_O = (weights_M[:, None] * answers_M_C).flatten().cpu()
-    if len(weights_O) <= OUTCOMES:
-        outcomes = weights_O.nonzero().flatten()
-        weights = weights_O[outcomes]
+    weights_OC = (weights_O[:, None] * answers_O_C).flatten().cpu()
+    if len(weights_OC) <= OUTCOMES:
+        outcomes = weights_OC.nonzero().flatten()
+        weights = weights_OC[outcomes]
     else:
-        cumulated_O = weights_O.cumsum(0)
+        cumulated_OC = weights_OC.cumsum(0)
         shares = torch.arange(OUTCOMES) + torch.rand(OUTCOMES, dtype=torch.float64, generator=generator)
         # `right` passes over what is impossible.
-        outcomes = torch.searchsorted(cumulated_O, shares / OUTCOMES * cumulated_O[-1], right=True)
+        outcomes = torch.searchsorted(cumulated_OC, shares / OUTCOMES * cumulated_OC[-1], right=True)
         weights = torch.full((OUTCOMES,), 1 / OUTCOMES, dtype=torch.float64)
     before, answer = (outcomes // C).to(probs_K_C.device), (outcomes % C).to(probs_K_C.device)
-    posterior = posterior_M_K[before] * probs_K_C[:, answer].T
+    posterior = posterior_O_K[before] * probs_K_C[:, answer].T
     return posterior / posterior.sum(1, keepdim=True), weights.to(probs_K_C.device)
 
 
-def _mean_entropy(posterior_M_K: Tensor, weights_M: Tensor, probs_K_T_C: Tensor) -> Tensor:
+def _mean_entropy(posterior_O_K: Tensor, weights_O: Tensor, probs_K_T_C: Tensor) -> Tensor:
     """H(y | outcome) for each candidate `[T]`, in nats, averaged over the outcomes."""
     C = probs_K_T_C.shape[-1]
 
     def of(probs_K_t_C):
-        given_M_tC = posterior_M_K @ probs_K_t_C.flatten(1)
-        return -(weights_M @ _p_log_p(given_M_tC)).view(-1, C).sum(-1)
+        given_O_tC = posterior_O_K @ probs_K_t_C.flatten(1)
+        return -(weights_O @ _p_log_p(given_O_tC)).view(-1, C).sum(-1)
 
-    return _in_chunks(of, probs_K_T_C, len(weights_M) * C)
+    return _in_chunks(of, probs_K_T_C, len(weights_O) * C)
 
 
 def _p_log_p(p: Tensor) -> Tensor:
