@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from . import checks
+from . import acquisition, checks
 from .compute.machine import Stopwatch, environment, fixed_threads
 from .config import ExperimentConfig
 from .fitting import measure, train_model
@@ -78,8 +78,10 @@ def run_round(problem: Problem, number: int, labelled: Tensor) -> Round:
         raise Diverged(f"{wrong[0]} is {metrics[wrong[0]]}: lower lr={problem.config.lr}")
     queried: list[int] = []
     scores: list[float] = []
+    notes = [_note_on_batches(problem.config, len(labelled))]
     if number < problem.config.n_rounds:
         queried, scores = query(problem, number, model, labelled, watch)
+        notes.append(acquisition.get(problem.config.strategy, problem.config.posterior).note)
     return Round(
         round=number,
         n_labels=len(labelled),
@@ -89,7 +91,7 @@ def run_round(problem: Problem, number: int, labelled: Tensor) -> Round:
         true_classes=problem.dataset.train_labels[queried].tolist(),
         noisy=problem.train.noisy_N[queried].tolist(),
         seconds={part: float(f"{spent:.4f}") for part, spent in watch.seconds.items()},
-        note=_note_on_batches(problem.config, len(labelled)),
+        note="; ".join(filter(None, notes)),
     )
 
 

@@ -114,10 +114,10 @@ def test_top_gives_the_largest_first_and_equals_in_an_order_of_the_seed():
 
 @pytest.fixture
 def registry():
-    before = dict(acquisition._registry)
+    before = dict(acquisition.registry._registry)
     yield
-    acquisition._registry.clear()
-    acquisition._registry.update(before)
+    acquisition.registry._registry.clear()
+    acquisition.registry._registry.update(before)
 
 
 def test_a_notebook_cell_adds_a_strategy(registry):

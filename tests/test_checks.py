@@ -78,7 +78,7 @@ def test_what_cannot_fit_the_memory_is_refused_with_the_estimate(monkeypatch):
 
 
 def test_a_strategy_that_wants_the_whole_pool_at_once_needs_more(monkeypatch):
-    monkeypatch.setattr(acquisition, "_registry", dict(acquisition._registry))
+    monkeypatch.setattr(acquisition.registry, "_registry", dict(acquisition.registry._registry))
     monkeypatch.setattr(memory, "limit", lambda device: 10**9)
 
     @acquisition.register(batch=True)
@@ -98,7 +98,7 @@ def test_the_limit_is_that_of_this_machine():
 
 
 def test_what_somebody_registers_is_held_to_what_it_declares(monkeypatch):
-    monkeypatch.setattr(acquisition, "_registry", dict(acquisition._registry))
+    monkeypatch.setattr(acquisition.registry, "_registry", dict(acquisition.registry._registry))
     monkeypatch.setattr(models, "_registry", dict(models._registry))
 
     @acquisition.register(samples=True)

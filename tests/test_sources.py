@@ -98,8 +98,8 @@ def mine(log_probs_K_N_C):
 
 @pytest.fixture
 def registry(monkeypatch):
-    monkeypatch.setattr(acquisition, "_registry", dict(acquisition._registry))
-    return acquisition._registry
+    monkeypatch.setattr(acquisition.registry, "_registry", dict(acquisition.registry._registry))
+    return acquisition.registry._registry
 
 
 def test_a_changed_function_neither_goes_on_nor_shows_what_another_one_did(tmp_path, registry):

@@ -219,6 +219,7 @@ def test_errors_of_the_data_are_in_the_words_of_the_form_too(tmp_path):
 def test_scores_have_units_and_random_has_none(runs):
     assert score_line("random", 0.5) == [] and score_line("bald", 0.5) == ["0.500 nats"]
     assert score_line("my_own", 0.5) == ["score 0.500"]
+    assert score_line("batch_bald", 0.5) == ["adds 0.500 nats"] and score_line("prob_cover", 1_200) == ["covers 1,200 more"]
     for strategy in ("max_entropy", "random"):
         run = runs[strategy]
         html = explore.last_queries(run.problem, run.problem.config, run.rounds)
@@ -339,7 +340,7 @@ def test_a_ledger_of_a_strategy_that_is_not_registered_is_shown_without_predicti
         return acquisition.max_entropy(log_probs_K_N_C)
 
     list(run_experiment(tiny(strategy="for_this_test"), tmp_path / "own.jsonl"))
-    del acquisition._registry["for_this_test"]
+    del acquisition.registry._registry["for_this_test"]
     [run] = replay.read_runs(tmp_path)
     panel = Inspector([run], tmp_path)
     wait_for(lambda: "Shown without predictions" in panel.view.status.value)

@@ -1,6 +1,11 @@
 """What stands beside an image as its score, with its unit."""
 
-UNITS = {"max_entropy": "{:.3f} nats", "bald": "{:.3f} nats"}
+UNITS = {
+    "max_entropy": "{:.3f} nats", "bald": "{:.3f} nats", "epig": "{:.4f} nats",
+    # Of an image in a batch: what it was worth given those before it.
+    "batch_bald": "adds {:.3f} nats", "core_set": "{:.3g} from the nearest label", "lcmd": "{:.3g} from its centre",
+    "badge": "gradient² {:.3g} away", "typiclust": "typicality {:.3g}", "prob_cover": "covers {:,.0f} more",
+}  # fmt: skip
 
 
 def score_line(strategy: str, score: float) -> list[str]:
