@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from ..person import IMPORTED, LABEL, Answer, append_answers, held, images_of, read_answers
-from .images import Images, write_folders
+from .images import NamedImages, write_folders
 from .label_studio import read_label_studio, write_label_studio
 from .tables import LabelsError, read_csv, write_csv
 
@@ -53,7 +53,7 @@ def bring_in(session: str | Path, labels: str | Path, images: str = "") -> str:
     if not labels.is_file():
         raise LabelsError(f"there is no file {labels}. Give a CSV file, or Label Studio's JSON.")
     found = read_label_studio(labels) if labels.suffix == ".json" else read_csv(labels)
-    there = Images(images)
+    there = NamedImages(images)
     numbers = [there.number(one.file, one.digest) for one in found]
     if twice := [found[numbers.index(n)].file for n, times in Counter(numbers).items() if times > 1]:
         raise LabelsError(f"{labels} has two labels for {twice[0]}. Leave one of them.")

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..ledger import Round
 from ..results.diagnosis import Diagnosis, confusion, reliability
-from ..results.figures import styled
+from ..results.looks import styled
 from .cards import BLUE, ORANGE
 
 

@@ -5,14 +5,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..ledger import Round
-from ..results.figures import strategy_style, styled
+from ..results.looks import strategy_style, styled
 from ..words import label
-from .cards import BLUE, ORANGE, Card, pixels
+from .cards import BLUE, ORANGE, Card, shown_pixels
 
 
 @styled
 def shares(table: pd.DataFrame, what: str) -> Figure:
-    """`queries.share_over_rounds`: a line per strategy against the band of blind draws."""
+    """`replay.share_over_rounds`: a line per strategy against the band of blind draws."""
     figure = Figure(figsize=(6.4, 3))
     ax = figure.subplots()
     blind = table.drop_duplicates("round").sort_values("round")
@@ -43,7 +43,7 @@ def image_cards(shown: list[Card], classes: list[str], columns: int = 10) -> Fig
         ax.axis("off")
     for k, card in enumerate(shown):
         ax = grid[(1 + charts) * (k // columns), k % columns]
-        ax.imshow(pixels(card.image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        ax.imshow(shown_pixels(card.image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         lines = [*card.lines, "noisy" if card.noisy else ""]
         ax.set_title(_plain("\n".join(lines)), fontsize=7.5, pad=2)
         if card.prediction:
