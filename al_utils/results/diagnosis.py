@@ -10,12 +10,11 @@ from torch import Tensor
 from ..compute.machine import fixed_threads
 from ..fitting import train_model
 from ..networks.classifier import Classifier
-from ..networks.training import embeddings, predict_log_probs
+from ..networks.training import BINS, embeddings, predict_log_probs
 from ..problem import after
 from ..randomness import generator
 from .replay import RecordedRun
 
-BINS = 15  # of the reliability diagram, as of the calibration error (Guo et al. 2017)
 MAPPED = 4_000  # images of the pool on a map, at most
 
 

@@ -62,8 +62,8 @@ def run_sweep(
         todo = [run for run in planned.runs if force or not has_ended(folder, run, ledgers_only)]
         n = len(planned.runs)
         print(f"{planned.name}: {n} runs, {n - len(todo)} of them finished, in {_shown(folder)}")
-        own = planned.code or any(run.config.dataset.startswith("folder:") for run in planned.runs)  # what may have changed
-        if todo or own:
+        may_have_changed = planned.code or any(run.config.dataset.startswith("folder:") for run in planned.runs)
+        if todo or may_have_changed:
             _check_data(planned, folder, headers, needed=bool(todo))
         check()
         if ledgers_only:

@@ -45,7 +45,7 @@ def image_cards(shown: list[Card], classes: list[str], columns: int = 10) -> Fig
         ax = grid[(1 + charts) * (k // columns), k % columns]
         ax.imshow(shown_pixels(card.image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         lines = [*card.lines, "noisy" if card.noisy else ""]
-        ax.set_title(_plain("\n".join(lines)), fontsize=7.5, pad=2)
+        ax.set_title("\n".join(lines), fontsize=7.5, pad=2)
         if card.prediction:
             _prediction(grid[2 * (k // columns) + 1, k % columns], card, classes)
     return figure
@@ -61,11 +61,7 @@ def _prediction(ax, card, classes):
     ax.tick_params(length=0)
     best = max(range(len(p.mean)), key=lambda c: p.mean[c])
     entropies = f"{p.total:.2f} = {p.aleatoric:.2f} + {p.epistemic:.2f}"
-    ax.set_xlabel(_plain(f"says {classes[best]}: {p.mean[best]:.0%}\n{entropies}"), fontsize=7.5)
-
-
-def _plain(text):
-    return text.replace("$", r"\$")  # a dollar would start a formula
+    ax.set_xlabel(f"says {classes[best]}: {p.mean[best]:.0%}\n{entropies}", fontsize=7.5)
 
 
 @styled
