@@ -222,12 +222,15 @@ def check_injected(cells: list[str]) -> None:
     """Raise a `ValueError` if papermill was given a parameter that the notebook does not have; it only warns itself.
 
     Args:
-        cells: what the kernel has executed, IPython's `In`. Papermill injects a cell headed `# Parameters` right
-            after the notebook's own parameters.
+        cells: what the kernel has executed, IPython's `In`.
     """
-    for own, injected in zip(cells, cells[1:]):
-        if injected.startswith("# Parameters\n"):
-            check_names(_assigned(injected), _assigned(own))
+    for own, given in injected(cells):
+        check_names(_assigned(given), _assigned(own))
+
+
+def injected(cells: list[str]) -> list[tuple[str, str]]:
+    """The cell of parameters and, where papermill was given any, the one that it put behind it."""
+    return [(own, given) for own, given in zip(cells, cells[1:]) if given.startswith("# Parameters\n")]
 
 
 def _assigned(source: str) -> list[str]:

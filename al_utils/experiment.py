@@ -106,23 +106,26 @@ def _note_on_batches(c: ExperimentConfig, n: int) -> str:
 
 def header(problem: Problem, oracle: Oracle | None = None) -> dict:
     """A ledger's first line: what fixes the result (configuration, data, initial labels) and where it was computed."""
-    d = problem.dataset
     labelled_by = {"oracle": described(oracle)} if oracle else {}
     return {
         "config": problem.config.to_dict(),
-        "data": {"name": d.name, "label": d.label, "checksum": d.checksum, "classes": d.class_names},
-        "initial": problem.split.initial.tolist(),
+        **_drawn_from(problem),
         "environment": environment(problem.config.device),
-        "registered": checks.registered_sources(problem.config, d),
+        "registered": checks.registered_sources(problem.config, problem.dataset),
         **labelled_by,
     }
 
 
-def check_data(path: Path, found: dict, problem: Problem) -> None:
-    """Raise a `LedgerError` unless the data are those of a ledger with the header `found`, and the first labels too."""
+def _drawn_from(problem: Problem) -> dict:
+    """The data and the first labels, as a header has them."""
     d = problem.dataset
     data = {"name": d.name, "label": d.label, "checksum": d.checksum, "classes": d.class_names}
-    check_header(path, found, found | {"data": data, "initial": problem.split.initial.tolist()})
+    return {"data": data, "initial": problem.split.initial.tolist()}
+
+
+def check_data(path: Path, found: dict, problem: Problem) -> None:
+    """Raise a `LedgerError` unless the data are those of a ledger with the header `found`, and the first labels too."""
+    check_header(path, found, found | _drawn_from(problem))
 
 
 def check_rounds(problem: Problem, rounds: list[Round], path: Path) -> None:

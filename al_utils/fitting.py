@@ -75,15 +75,15 @@ def measure(problem: Problem, number: int, model: Classifier) -> dict[str, float
 
     Without validation images there is no validation accuracy.
     """
-    s = problem
-    rng = generator(s.config.seed, "noise in evaluation", number, s.train.pixels.device)
+    p = problem
+    rng = generator(p.config.seed, "noise in evaluation", number, p.train.pixels.device)
     on_valid = {}
-    if s.config.n_valid:
-        valid = s.split.valid.to(s.config.device)
-        part, train = seen_by(model, s.train.redrawn(rng), s)
-        on_valid = {"valid_accuracy": evaluate(part, train.take(valid), s.train_labels[valid])["accuracy"]}
-    on_test = evaluate(*seen_by(model, s.test.redrawn(rng), s), s.test_labels)
-    on_clean = on_test if not s.test.has_noise else evaluate(*seen_by(model, s.test_clean, s), s.test_labels)
+    if p.config.n_valid:
+        valid = p.split.valid.to(p.config.device)
+        part, train = seen_by(model, p.train.redrawn(rng), p)
+        on_valid = {"valid_accuracy": evaluate(part, train.take(valid), p.train_labels[valid])["accuracy"]}
+    on_test = evaluate(*seen_by(model, p.test.redrawn(rng), p), p.test_labels)
+    on_clean = on_test if not p.test.has_noise else evaluate(*seen_by(model, p.test_clean, p), p.test_labels)
     return on_valid | {
         "test_accuracy": on_test["accuracy"],
         "test_accuracy_clean": on_clean["accuracy"],

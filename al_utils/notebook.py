@@ -12,7 +12,7 @@ from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
 from .compute.machine import environment
-from .config import check_injected
+from .config import check_injected, injected
 from .results import pages
 
 
@@ -29,10 +29,9 @@ def check_parameters() -> None:
         return
     cells = shell.user_ns["In"]
     check_injected(cells)
-    for own, injected in zip(cells, cells[1:]):
-        if injected.startswith("# Parameters\n"):
-            for name, kind in _declared(own).items():
-                _check_type(name, kind, shell.user_ns[name])
+    for own, _ in injected(cells):
+        for name, kind in _declared(own).items():
+            _check_type(name, kind, shell.user_ns[name])
 
 
 def _declared(parameters_cell: str) -> dict[str, str]:

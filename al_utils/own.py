@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from .config import ROOT
+from .config import located
 
 
 def load_code(files: str | Iterable[str | Path]) -> None:
-    """Execute Python files that register something, each once in a process; a relative path starts at the repository's root.
+    """Execute Python files that register something, each once in a process; a relative path starts at the project's root.
 
     Args:
         files: paths, or one text with commas between them.
@@ -19,9 +19,9 @@ def load_code(files: str | Iterable[str | Path]) -> None:
         ValueError: a file that is not there, or that fails; the message has its line.
     """
     if isinstance(files, str):
-        files = [file.strip() for file in files.split(",") if file.strip()]
+        return load_code([file.strip() for file in files.split(",") if file.strip()])
     for file in files:
-        path = ROOT / Path(file).expanduser()
+        path = located(file)
         name = f"own_code_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
         if name in sys.modules:
             continue

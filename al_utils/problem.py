@@ -58,19 +58,17 @@ def prepare_to_look(config: ExperimentConfig) -> Problem:
 
 def _drawn(config: ExperimentConfig, dataset: Dataset) -> Problem:
     dataset, drawn = split_dataset(config, dataset)
-    mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
-
+    mean_C, std_C = torch.tensor(dataset.mean), torch.tensor(dataset.std)
     jitter = draw_jitter(config, dataset.train_images.shape, generator(config.seed, "jitter"))
+    redraw = config.noise_draw == "each_access"
 
     def images(pixels, noise=None, jitter=None):
-        return Images(pixels.to(config.device), mean, std, noise, config.noise_rate, config.noise_draw == "each_access", jitter)
+        return Images(pixels.to(config.device), mean_C, std_C, noise, config.noise_rate, redraw, jitter)
 
-    def noise(images):
-        return (
-            make_noise(config, mean, std, generator(config.seed, f"{images} noise"))
-            if config.noise_on in ("all", images)
-            else None
-        )
+    def noise(part):
+        if config.noise_on not in ("all", part):
+            return None
+        return make_noise(config, mean_C, std_C, generator(config.seed, f"{part} noise"))
 
     return Problem(
         config=config,

@@ -32,6 +32,11 @@ def dataset_label(dataset: str) -> str:
     return DATASET_LABELS.get(dataset) or PurePath(dataset.removeprefix("folder:")).name or "own images"
 
 
+def capitalised(text: str) -> str:
+    """The text with its first letter large, and the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def and_list(words, word: str = "and") -> str:
     """`a, b and c`."""
     *first, last = [str(w) for w in words] or [""]

@@ -27,7 +27,7 @@ from al_utils import ExperimentConfig, load_dataset, prepare, read_ledger
 from al_utils.compute.machine import fixed_threads
 from al_utils.experiment import run_round
 from al_utils.person import read_answers
-from al_utils.widgets.sessions import ledger_path
+from al_utils.widgets.ledger_paths import ledger_path
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 CHROMIUM = os.environ.get("AL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")

@@ -94,7 +94,7 @@ def test_a_signal_whose_exception_is_lost_counts_all_the_same():
     with signals.on_signals():
         Careless()
         assert signals.asked()
-        with pytest.raises(signals.Stopped):
+        with pytest.raises(signals.StoppedBySignal):
             signals.check()
     signals.check()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -300,7 +300,7 @@ def test_after_force_the_same_command_would_delete_again_so_another_is_said(tmp_
     file = write_sweep(tmp_path)
 
     def stopped(**_):
-        raise signals.Stopped(signal.SIGINT)
+        raise signals.StoppedBySignal(signal.SIGINT)
 
     monkeypatch.setattr(command_line, "run_sweep", stopped)
     for force, says in ((["--force"], "the same command without --force goes on"), ([], "the same command goes on")):

@@ -13,9 +13,9 @@ from al_utils.data.folders import DatasetError
 from al_utils.person import FIRST, Answer, read_answers
 from al_utils.widgets.desk import keys_for
 from al_utils.widgets.labeller import EXPORTS, MANY, Labeller
-from al_utils.widgets.labelling_results import summary
+from al_utils.widgets.labelling_results import session_summary
+from al_utils.widgets.ledger_paths import ledger_path
 from al_utils.widgets.session import Session
-from al_utils.widgets.sessions import ledger_path
 from al_utils.widgets.unlabelled import Unlabelled, lay_out
 
 
@@ -67,12 +67,12 @@ def test_the_summary_counts_errors_and_what_they_cost():
     rounds = [a_round(0, 0.5, [0, 1, 1, 0], [0, 0, None, 1]), a_round(1, 0.6, [], None)]
     truth = [replace(rounds[0], labels=None), replace(rounds[1], metrics={"test_accuracy": 0.7})]
     steps = [Answer(0, "a", "", "label", "cat", 1.0), Answer(0, "a", "", "undo"), Answer(0, "b", "", "skip", "", 3.0)]
-    said = summary(rounds, truth, steps, ["cat", "dog"])[""]
+    said = session_summary(rounds, truth, steps, ["cat", "dog"])[""]
     assert said["Error rate"].startswith("66.7% (2 of 3") and said["Seconds per label"].startswith("2.0 (median of 2")
     assert "dog taken for cat (1×)" in said["Confusions"] and said["What the errors cost"].startswith("+10.0 points")
-    unknown = summary([replace(rounds[0], true_classes=[-1] * 4)], [], steps, ["cat", "dog"])[""]
+    unknown = session_summary([replace(rounds[0], true_classes=[-1] * 4)], [], steps, ["cat", "dog"])[""]
     assert "not known" in unknown["Error rate"] and "What the errors cost" not in unknown
-    between = summary(rounds, truth, steps, ["cat", "dog"], final=False)[""]
+    between = session_summary(rounds, truth, steps, ["cat", "dog"], final=False)[""]
     assert not {"Error rate", "Confusions", "What the errors cost"} & set(between.index)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from al_utils.networks.models import build_model, draw_masks, initialise
+from al_utils.networks.models import build_model, initialise
 from al_utils.networks.training import CHUNK, predict_log_probs
 from al_utils.randomness import generator
 
@@ -74,7 +74,7 @@ def test_initialisation_has_pytorchs_distribution():
 def test_building_a_model_leaves_the_global_generator_alone():
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    draw_masks(model("resnet18"), (4, 1), 0.5, generator(0, "masks"))
+    model("resnet18").draw_masks((4, 1), 0.5, generator(0, "masks"))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -82,7 +82,7 @@ def test_building_a_model_leaves_the_global_generator_alone():
 def test_a_mask_for_all_images_is_the_mask_repeated_for_each(name):
     m = model(name).eval()
     features = m.features(torch.randn(6, 1, 28, 28))
-    masks_K_1_D = draw_masks(m, (3, 1), 0.5, generator(0, "masks"))
+    masks_K_1_D = m.draw_masks((3, 1), 0.5, generator(0, "masks"))
     together = m.head(features, masks_K_1_D)
     assert together.shape == (3, 6, 10)
     for k in range(3):
@@ -91,10 +91,10 @@ def test_a_mask_for_all_images_is_the_mask_repeated_for_each(name):
 
 
 def test_masks_keep_half_and_are_scaled_so_that_the_mean_stays():
-    [first, second] = draw_masks(model(), (2_000,), 0.5, generator(0, "masks"))
+    [first, second] = model().draw_masks((2_000,), 0.5, generator(0, "masks"))
     assert first.shape == (2_000, 120) and second.shape == (2_000, 84)
     assert set(first.unique().tolist()) == {0.0, 2.0} and abs(first.mean() - 1) < 0.02
-    [quarter, _] = draw_masks(model(), (2_000,), 0.25, generator(0, "masks"))
+    [quarter, _] = model().draw_masks((2_000,), 0.25, generator(0, "masks"))
     assert abs((quarter == 0).float().mean() - 0.25) < 0.01 and abs(quarter.mean() - 1) < 0.02
 
 
@@ -103,7 +103,7 @@ def test_a_sample_is_one_function_whatever_the_chunks(name):
     """A short last batch must not see masks of its own, and predicting must leave BatchNorm's statistics."""
     m = model(name).train()
     images = torch.randn(CHUNK + 7, 1, 28, 28)
-    masks = draw_masks(m, (3, 1), 0.5, generator(0, "masks"))
+    masks = m.draw_masks((3, 1), 0.5, generator(0, "masks"))
     before = [b.clone() for b in m.buffers()]
     whole = predict_log_probs(m, images, masks)
     tail = predict_log_probs(m, images[-9:], masks)

@@ -37,7 +37,7 @@ def test_every_ledger_is_read_whole_and_is_of_its_data(folder, request):
 
 
 def test_the_quick_sweep_is_counted_and_shown():
-    runs, shown = studies.read_runs("reports/quick"), replay.read_runs("reports/quick")
+    runs, shown = studies.read_runs("reports/quick"), replay.recorded_runs("reports/quick")
     assert len(runs) == len(shown) == 54 and runs.finished.all()
     assert len(shown[0].problem.split.pool) == 3_660 and len(shown[0].peers(shown)) == 3
     assert {run.config["noise_on"] for run in shown} == {"all"}  # which older ledgers do not say

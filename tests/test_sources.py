@@ -112,7 +112,7 @@ def test_a_changed_function_neither_goes_on_nor_shows_what_another_one_did(tmp_p
     before = path.read_bytes()
     with pytest.raises(LedgerError, match="made with another strategy='mine': its source"):
         list(run_experiment(config, path))
-    [run] = replay.read_runs(tmp_path)
+    [run] = replay.recorded_runs(tmp_path)
     with pytest.raises(LedgerError, match="made with another strategy='mine'"):
         replay.recompute(run, 0)
     assert path.read_bytes() == before and len(read_ledger(path)[0]["registered"]["strategy"]) == 16
@@ -124,7 +124,7 @@ def test_a_ledger_of_a_strategy_that_is_not_registered_is_read_and_looked_at(tmp
     list(run_experiment(config, tmp_path / "run.jsonl"))
     del registry["mine"]
     assert read_ledgers(tmp_path).strategy.tolist() == ["mine", "mine"]
-    [run] = replay.read_runs(tmp_path)
+    [run] = replay.recorded_runs(tmp_path)
     assert len(run.problem.split.pool) == 3_960
     with pytest.raises(ValueError, match="strategy='mine' is not known"):
         replay.recompute(run, 0)

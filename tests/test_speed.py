@@ -14,7 +14,7 @@ from al_utils import acquisition, run_experiment
 from al_utils.chapters import speed
 from al_utils.compute import parallel
 from al_utils.networks import fast_lenet, training
-from al_utils.networks.models import build_model, draw_masks
+from al_utils.networks.models import build_model
 from al_utils.networks.training import CHUNK, batches, predict_log_probs, predictions
 from al_utils.randomness import generator
 
@@ -42,14 +42,14 @@ def test_twenty_steps_and_a_thousand_scores_are_those_of_the_plain_network(shape
     while len(cut) < 20:
         cut += batches(150, 64, "keep", g)  # batches of 64 and of 22
     for batch in cut[:20]:
-        masks = draw_masks(fast, (len(batch),), config.dropout, g)
+        masks = fast.draw_masks((len(batch),), config.dropout, g)
         losses = [float(step(images[batch], labels[batch], masks)) for step in steps]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
     for ours, theirs in zip(fast.parameters(), plain.parameters()):
         assert torch.allclose(ours, theirs, atol=1e-4)
 
     pool = digits(1_000, shape)[0]
-    masks = draw_masks(fast, (10, 1), 0.5, generator(0, "posterior"))
+    masks = fast.draw_masks((10, 1), 0.5, generator(0, "posterior"))
     ours = predict_log_probs(fast, pool, masks)
     theirs = torch.stack([  # plain layers, one image at a time as far as masks are concerned
         plain.head(plain.features(pool), [mask[k].expand(len(pool), -1) for mask in masks]).log_softmax(-1) for k in range(10)
@@ -110,7 +110,7 @@ def test_two_threads_change_no_bit(monkeypatch, changes):
         config = tiny(strategy="bald", n_initial=70, n_rounds=1, **changes)
         results.append([(r.queried, r.scores, r.metrics) for r in run_experiment(config)])
     assert results[0] == results[1] == results[2]
-    assert threading.active_count() <= before  # the helpers have gone
+    assert threading.active_count() <= before  # the threads have gone
 
 
 def test_jobs_return_in_order_and_an_error_comes_through():
@@ -128,7 +128,7 @@ def test_the_pool_is_scored_in_chunks(n_threads):
     m, images = model((1, 28, 28)), digits(2 * CHUNK + 3, (1, 28, 28))[0]
     with parallel.threads(n_threads):
         for n_samples, sizes in ((10, [CHUNK, CHUNK, 3]), (100, [250] * 4 + [3]), (1_000, [25] * 40 + [3])):
-            masks = draw_masks(m, (n_samples, 1), 0.5, generator(0, "posterior"))
+            masks = m.draw_masks((n_samples, 1), 0.5, generator(0, "posterior"))
             chunks = [log_probs.shape for log_probs in predictions(m, images, masks)]
             assert chunks == [(n_samples, size, 10) for size in sizes]
 

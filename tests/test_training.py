@@ -8,7 +8,7 @@ from torch import nn
 
 from al_utils import ExperimentConfig
 from al_utils.networks import fast_lenet
-from al_utils.networks.models import build_model, draw_masks
+from al_utils.networks.models import build_model
 from al_utils.networks.training import Diverged, batch_sizes, batches, evaluate, fit, gradient_step
 from al_utils.randomness import generator
 
@@ -63,7 +63,7 @@ def test_fit_is_textbook_sgd():
     for _ in range(config.epochs):
         losses = []
         for batch in batches(len(labels), config.batch_size, config.last_batch, g):
-            masks = draw_masks(plain, (len(batch),), config.dropout, g)
+            masks = plain.draw_masks((len(batch),), config.dropout, g)
             hidden = nn.functional.max_pool2d(plain.conv1(images[batch]).relu(), 2)
             hidden = nn.functional.max_pool2d(plain.conv2(hidden).relu(), 2).flatten(1)
             hidden = plain.fc1(hidden).relu() * masks[0]

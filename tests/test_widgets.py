@@ -26,13 +26,13 @@ from al_utils.widgets import (
     cards,
     explore,
     labelling_results,
+    ledger_paths,
     network_figures,
     network_views,
     query_figures,
     round_cards,
-    sessions,
 )
-from al_utils.widgets.controls import Job, Latest, png
+from al_utils.widgets.controls import BackgroundJob, Latest, png
 from al_utils.widgets.inspector import Inspector
 from al_utils.widgets.run_list import RunList
 from al_utils.widgets.scores import score_line
@@ -54,7 +54,7 @@ def runs(tmp_path_factory):
     for strategy in ("random", "max_entropy", "bald"):
         config = tiny(strategy=strategy, noise="gaussian", noise_rate=0.3)
         list(run_experiment(config, folder / f"{config.name}.jsonl"))
-    return {run.config["strategy"]: run for run in replay.read_runs(folder)}
+    return {run.config["strategy"]: run for run in replay.recorded_runs(folder)}
 
 
 # --- Recomputation ---
@@ -76,7 +76,7 @@ def test_rounds_are_recomputed_to_the_last_bit(runs, strategy):
 def test_a_round_that_an_oracle_answered_is_recomputed_from_its_answers(tmp_path):
     config = tiny(strategy="bald")
     list(run_experiment(config, tmp_path / "run.jsonl", NoisyOracle.uniform(10, 0.9)))
-    [run] = replay.read_runs(tmp_path)
+    [run] = replay.recorded_runs(tmp_path)
     assert "labelled by noisy" in run.title and replay.recompute(run, 1).largest_difference == 0
     wrong = replace(run.rounds[0], labels=run.rounds[0].true_classes)
     other = replay.RecordedRun(run.path, run.header, [wrong, *run.rounds[1:]])
@@ -87,7 +87,7 @@ def test_entropies_by_hand():
     """Two samples that are each sure of another class: one bit of disagreement and no aleatoric part."""
     sure = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]).log()
     unsure = torch.tensor([[[0.5, 0.5]], [[0.5, 0.5]]]).log()
-    [a], [b] = replay.predictions(sure), replay.predictions(unsure)
+    [a], [b] = replay.summarised(sure), replay.summarised(unsure)
     assert (a.total, a.aleatoric, a.epistemic) == pytest.approx((math.log(2), 0, math.log(2)))
     assert (b.total, b.aleatoric, b.epistemic) == pytest.approx((math.log(2), math.log(2), 0))
     assert a.mean == pytest.approx([0.5, 0.5]) and a.spread == pytest.approx([0.5, 0.5]) and b.spread == pytest.approx([0, 0])
@@ -176,7 +176,7 @@ def test_explorer_runs_stops_and_goes_on_like_a_plain_run(tmp_path):
     assert again.job.wait(60) and "Done." in again.status.value and again.progress.value == 6
     for config in again.configs():
         plain = list(run_experiment(config))
-        kept = read_ledger(sessions.ledger_path(tmp_path, config))[1]
+        kept = read_ledger(ledger_paths.ledger_path(tmp_path, config))[1]
         assert [replace(r, seconds={}) for r in kept] == [replace(r, seconds={}) for r in plain]
     assert "data:image/png" in again.picture.value and "BALD, round 1" in again._queries[config].value
 
@@ -311,7 +311,7 @@ def long_runs(folder):
                 ask = pool[10 * k : 10 * k + 10] if k < 100 else []
                 classes, noisy = problem.dataset.train_labels[ask].tolist(), problem.train.noisy_N[ask].tolist()
                 book.append(Round(k, 20 + 10 * k, dict.fromkeys(METRICS, 0.5), ask, [0.5] * len(ask), classes, noisy))
-    return replay.read_runs(folder)
+    return replay.recorded_runs(folder)
 
 
 def test_a_step_of_the_slider_draws_the_open_view_once_and_loads_and_trains_nothing(tmp_path, monkeypatch):
@@ -341,7 +341,7 @@ def test_a_ledger_of_a_strategy_that_is_not_registered_is_shown_without_predicti
 
     list(run_experiment(tiny(strategy="for_this_test"), tmp_path / "own.jsonl"))
     del acquisition.registry._registry["for_this_test"]
-    [run] = replay.read_runs(tmp_path)
+    [run] = replay.recorded_runs(tmp_path)
     panel = Inspector([run], tmp_path)
     wait_for(lambda: "Shown without predictions" in panel.view.status.value)
     assert "for_this_test" in panel.view.status.value and f"image {run.rounds[0].queried[0]}<" in panel.view.here.value
@@ -355,13 +355,13 @@ def test_jupyters_copies_of_ledgers_are_no_runs(tmp_path, runs):
     copy.parent.mkdir()
     for path in (copy, tmp_path / "bald.jsonl"):
         path.write_bytes(runs["bald"].path.read_bytes())
-    assert [run.path.name for run in replay.read_runs(tmp_path)] == ["bald.jsonl"]
+    assert [run.path.name for run in replay.recorded_runs(tmp_path)] == ["bald.jsonl"]
     with pytest.raises(FileNotFoundError, match="there is no .*nowhere"):
-        replay.read_runs(tmp_path / "nowhere")
+        replay.recorded_runs(tmp_path / "nowhere")
 
 
 def test_every_ledger_that_comes_with_the_project_is_shown():
-    runs = replay.read_runs("reports/quick")
+    runs = replay.recorded_runs("reports/quick")
     assert len(runs) >= 54
     for run in runs:
         assert run.title and round_cards.kinds(run)[0] == round_cards.ALL and len(run.peers(runs)) == 3
@@ -411,7 +411,7 @@ def test_doubts_by_hand():
 def test_wrong_labels_are_doubted_first(tmp_path):
     config = tiny(n_initial=150, n_query=50, n_rounds=1, epochs=40)
     list(run_experiment(config, tmp_path / "run.jsonl", NoisyOracle.uniform(10, 0.5)))
-    [run] = replay.read_runs(tmp_path)
+    [run] = replay.recorded_runs(tmp_path)
     found = diagnosis.doubtful_labels(run, 1)
     wrong = [d.true != d.label for d in found]
     assert len(found) == 200 and sum(wrong[:20]) >= 10 > sum(wrong[-100:]) and 15 <= sum(wrong) <= 35
@@ -426,7 +426,7 @@ def test_one_images_history(runs):
     followed = diagnosis.over_rounds(runs["bald"], image, [0, 2])
     assert followed["round"].tolist() == [0, 2] and followed["of its class"].between(0, 1).all()
     with fixed_threads():
-        model = diagnosis.network(runs["bald"], 2)
+        model = diagnosis.trained_again(runs["bald"], 2)
     probs = predict_log_probs(model, runs["bald"].problem.train[image : image + 1])[0, 0].exp()
     assert followed.confidence.iloc[1] == pytest.approx(float(probs.max()), abs=1e-6)
 
@@ -441,8 +441,8 @@ def test_a_new_job_of_the_same_name_takes_over():
         stopped.wait(20)
         order.append("first ends")
 
-    Job("test", long, ends.append)
-    second = Job("test", lambda stopped: order.append("second runs"), ends.append)
+    BackgroundJob("test", long, ends.append)
+    second = BackgroundJob("test", lambda stopped: order.append("second runs"), ends.append)
     assert second.wait(20) and order == ["first ends", "second runs"] and ends == ["", ""]
 
 
@@ -452,7 +452,7 @@ def test_a_job_that_fails_says_so():
     def fail(stopped):
         raise KeyError("here")
 
-    assert Job("test", fail, ends.append).wait(20) and ends == ["KeyError: 'here'"]
+    assert BackgroundJob("test", fail, ends.append).wait(20) and ends == ["KeyError: 'here'"]
 
 
 def test_only_the_newest_request_is_worked_on():

@@ -18,7 +18,7 @@ ERRORS = (0.10, 0.05)
 READ = ("mean curve", "isotonic fit")
 
 
-def ordered(strategies) -> list[str]:
+def gal_first(strategies) -> list[str]:
     """Those of Gal et al. first, in the order of their need for images."""
     return [s for s in GAL if s in set(strategies)] + sorted(set(strategies) - set(GAL))
 
@@ -30,20 +30,20 @@ def images_needed(rounds: pd.DataFrame, error: float) -> dict[str, tuple[float, 
     the curve does not get there. `rounds` are rows of `ledger.read_ledgers`.
     """
     needed = {}
-    for strategy in ordered(rounds.strategy):
+    for strategy in gal_first(rounds.strategy):
         mean = wide(rounds[rounds.strategy == strategy]).mean(axis=1)
         target = 100 * (1 - error)
         needed[strategy] = crossing(mean, target), crossing(isotonic(mean), target)
     return needed
 
 
-def shown(n: float) -> str:
+def images_text(n: float) -> str:
     return f"{n:.0f}" if math.isfinite(n) else "not reached"
 
 
 def by_need(needed: Mapping[str, float]) -> str:
     """`variation ratios (290), BALD (370)`: the fewest images first."""
-    return ", ".join(f"{label(name)} ({shown(n)})" for name, n in sorted(needed.items(), key=lambda item: item[1]))
+    return ", ".join(f"{label(name)} ({images_text(n)})" for name, n in sorted(needed.items(), key=lambda item: item[1]))
 
 
 def table(rounds: pd.DataFrame) -> pd.DataFrame:
@@ -53,7 +53,7 @@ def table(rounds: pd.DataFrame) -> pd.DataFrame:
         for strategy, ours in images_needed(rounds, error).items():
             row, head = (label(strategy),), f"{error:.0%} error"
             for way, n in zip(READ, ours):
-                cells[row, (head, way)] = shown(n)
+                cells[row, (head, way)] = images_text(n)
             cells[row, (head, "Gal et al.")] = str(GAL[strategy][i]) if strategy in GAL else "–"
     return text_table(cells, ["acquisition function"], ["", ""])
 
@@ -62,7 +62,7 @@ def accuracies(variants: Mapping[str, pd.DataFrame], labels=(100, 200)) -> pd.Da
     """Mean test accuracy in % at some numbers of labels, the range over seeds below it; a row per variant and strategy."""
     cells = {}
     for name, rounds in variants.items():
-        for strategy in ordered(rounds.strategy):
+        for strategy in gal_first(rounds.strategy):
             runs = wide(rounds[rounds.strategy == strategy])
             for n in [n for n in labels if n in runs.index]:
                 each = runs.loc[n]
@@ -101,7 +101,7 @@ def error_curves(panels: Mapping[str, pd.DataFrame]) -> Figure:
     figure = Figure(figsize=(max(6.4, 3.4 * len(panels)), 3.1))
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (title, rounds) in zip(all_axes, panels.items()):
-        for strategy in ordered(rounds.strategy):
+        for strategy in gal_first(rounds.strategy):
             mean_curve(axes, 100 - wide(rounds[rounds.strategy == strategy]), strategy_style(strategy), label(strategy))
         for level in ERRORS:
             axes.axhline(100 * level, color="#888888", lw=0.8, zorder=0)

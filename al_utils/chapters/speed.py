@@ -23,7 +23,7 @@ from .. import acquisition, fitting, querying
 from ..compute.machine import fixed_threads
 from ..config import ROOT, ExperimentConfig
 from ..data.noise import Images
-from ..networks.models import build_model, draw_masks
+from ..networks.models import build_model
 from ..networks.training import fit, predictions
 from ..problem import Problem, prepare
 from ..randomness import generator
@@ -185,7 +185,7 @@ def scoring(n_pool: int, mc_samples: int, side: int = 28) -> Callable:
     pixels = torch.randint(0, 256, (n_pool, 1, side, side), dtype=torch.uint8, generator=g)
     images = Images(pixels, torch.tensor([0.5]), torch.tensor([0.3]))
     model = build_model("lenet", pixels.shape, 10, generator(0, "initialisation"), "cpu")
-    masks = draw_masks(model, (mc_samples, 1), 0.5, generator(0, "posterior")) if mc_samples > 1 else None
+    masks = model.draw_masks((mc_samples, 1), 0.5, generator(0, "posterior")) if mc_samples > 1 else None
     strategy = acquisition.get("bald" if masks else "max_entropy")
     return lambda: score_in_chunks(strategy, predictions(model, images, masks), n_pool, g)
 

@@ -1,1 +1,1 @@
-"""How a run is computed: fast paths, threads, clock, and what the machine is."""
+"""What a run is computed on: threads, cores, clock, and what the machine is."""

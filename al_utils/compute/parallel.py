@@ -11,10 +11,10 @@ from queue import SimpleQueue
 
 import torch
 
-_helpers: list["_Helper"] = []  # the threads at work beside the calling one
+_beside: list["_Thread"] = []  # the threads at work beside the calling one
 
 
-class _Helper:
+class _Thread:
     def __init__(self):
         self.jobs, self.results = SimpleQueue(), SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -37,19 +37,19 @@ class _Helper:
 @contextlib.contextmanager
 def threads(n: int):
     """Let `run` use `n` threads; PyTorch itself is to be held to one, see `machine.fixed_threads`."""
-    before = list(_helpers)
-    _helpers[:] = [_Helper() for _ in range(n - 1)]
+    before = list(_beside)
+    _beside[:] = [_Thread() for _ in range(n - 1)]
     try:
         yield
     finally:
-        for helper in _helpers:
-            helper.stop()
-        _helpers[:] = before
+        for thread in _beside:
+            thread.stop()
+        _beside[:] = before
 
 
 def n_threads() -> int:
     """How many jobs `run` computes at the same time."""
-    return 1 + len(_helpers)
+    return 1 + len(_beside)
 
 
 def run(jobs: Sequence[Callable]) -> list:
@@ -58,13 +58,13 @@ def run(jobs: Sequence[Callable]) -> list:
     if n < 2:
         return [job() for job in jobs]
     for i in range(1, n):
-        _helpers[i - 1].jobs.put(jobs[i::n])
+        _beside[i - 1].jobs.put(jobs[i::n])
     results, errors = [None] * len(jobs), []
     try:
         results[::n] = [job() for job in jobs[::n]]
     finally:  # nothing may still be at work when this returns
         for i in range(1, n):
-            shares, error = _helpers[i - 1].results.get()
+            shares, error = _beside[i - 1].results.get()
             if error:
                 errors.append(error)
             else:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import ROOT
+from ..config import located
 from ..words import and_list
 
 SUFFIXES = (
@@ -48,12 +48,11 @@ class Contents:
 
 
 def find(name: str, kind: str = "folder") -> Path:
-    """The folder in `folder:PATH` (or the file in `npz:PATH`); a relative path starts at the repository's root."""
+    """The folder in `folder:PATH` (or the file in `npz:PATH`); a relative path starts at the project's root."""
     try:
-        path = Path(name.removeprefix(f"{kind}:")).expanduser()
-    except RuntimeError:
+        path = located(name.removeprefix(f"{kind}:"))
+    except ValueError:
         raise DatasetError(f"{name!r}: there is no such user on this machine. Give the whole path.") from None
-    path = path if path.is_absolute() else ROOT / path
     if kind == "folder" and not path.is_dir():
         raise DatasetError(f"{name!r}: there is no folder {path}. Give the path of a folder with <class>/<image> in it.")
     if kind == "npz" and not path.is_file():

@@ -2,7 +2,7 @@
 
 python -m al_utils.labels export SESSION.answers labels.csv      # or tasks.json for Label Studio, or a new folder
 python -m al_utils.labels import SESSION.answers labels.csv --images folder:PATH
-python -m al_utils.labels agreement ANN.answers BOB.answers
+python -m al_utils.labels agreement A.answers B.answers
 """
 
 import argparse

@@ -13,7 +13,7 @@ from ..person import Answer
 from .tables import LabelsError
 
 
-class Images:
+class NamedImages:
     """The images of a data set by name: all files below `folder:PATH`, or the training images of a named data set.
 
     Raises:
@@ -67,7 +67,7 @@ def write_folders(labelled: Iterable[Answer], folder: Path, images: str, copy: b
     """
     if folder.exists() and any(folder.iterdir()):
         raise LabelsError(f"{folder} is not empty. Give another folder.")
-    images_there = Images(images)
+    images_there = NamedImages(images)
     for answer in labelled:
         number = images_there.number(answer.file, answer.digest)
         place = folder / answer.label

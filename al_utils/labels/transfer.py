@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from ..person import IMPORTED, LABEL, Answer, append_answers, held, images_of, read_answers
-from .images import Images, write_folders
+from .images import NamedImages, write_folders
 from .label_studio import read_label_studio, write_label_studio
 from .tables import LabelsError, read_csv, write_csv
 
@@ -26,14 +26,14 @@ def export(session: str | Path, to: str | Path, images: str = "", copy: bool = F
     Returns:
         What was written, in a sentence.
     """
-    answers, to = session_answers(session), Path(to)
+    answers, target = session_answers(session), Path(to)
     labelled = [answer for answer in answers if answer.kind == LABEL]
-    if to.suffix == ".csv":
-        write_csv(answers, to)
-    elif to.suffix == ".json":
-        write_label_studio(answers, to)
+    if target.suffix == ".csv":
+        write_csv(answers, target)
+    elif target.suffix == ".json":
+        write_label_studio(answers, target)
     else:
-        write_folders(labelled, to, images or images_of(session), copy)
+        write_folders(labelled, target, images or images_of(session), copy)
     return f"{len(labelled)} labels and {len(answers) - len(labelled)} answers without one, written to {to}."
 
 
@@ -49,14 +49,14 @@ def bring_in(session: str | Path, labels: str | Path, images: str = "") -> str:
     Raises:
         LabelsError: a file that is not among the images, has changed, or has two labels.
     """
-    labels, images = Path(labels), images or (images_of(session) if Path(session).exists() else "")
-    if not labels.is_file():
-        raise LabelsError(f"there is no file {labels}. Give a CSV file, or Label Studio's JSON.")
-    found = read_label_studio(labels) if labels.suffix == ".json" else read_csv(labels)
-    there = Images(images)
+    file, images = Path(labels), images or (images_of(session) if Path(session).exists() else "")
+    if not file.is_file():
+        raise LabelsError(f"there is no file {file}. Give a CSV file, or Label Studio's JSON.")
+    found = read_label_studio(file) if file.suffix == ".json" else read_csv(file)
+    there = NamedImages(images)
     numbers = [there.number(one.file, one.digest) for one in found]
     if twice := [found[numbers.index(n)].file for n, times in Counter(numbers).items() if times > 1]:
-        raise LabelsError(f"{labels} has two labels for {twice[0]}. Leave one of them.")
+        raise LabelsError(f"{file} has two labels for {twice[0]}. Leave one of them.")
     steps = [Answer(IMPORTED, *there.keys(n), LABEL, one.label, one.seconds) for n, one in zip(numbers, found)]
     append_answers(session, steps, images)
     counts = ", ".join(f"{label} {n}" for label, n in sorted(Counter(step.label for step in steps).items()))

@@ -152,7 +152,7 @@ def features(model, images_N_C_H_W: Tensor) -> Tensor:
 def sgd_step(model, config) -> Callable:
     """A function `step(images [N, C, H, W], labels [N], masks, lr) -> mean loss` that trains `model` in place.
 
-    Masks are those of `models.draw_masks`, one for each image, or None.
+    Masks are those of `Classifier.draw_masks`, one for each image, or None.
     """
     parameters = list(model.parameters())
     weights = nn.utils.parameters_to_vector(parameters).detach()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ..options import check_choice
 from . import fast_lenet, own_network
@@ -67,11 +67,6 @@ def get(name: str) -> Registered:
     """The network of this name. Raises: ValueError: there is none."""
     check_choice("model", name, names())
     return _registry[name]
-
-
-def draw_masks(model: Classifier, shape: tuple[int, ...], dropout: float, generator: torch.Generator) -> list[Tensor]:
-    """Dropout masks of a network: `(n,)` for n images in training, `(K, 1)` for K samples that all images share."""
-    return model.draw_masks(shape, dropout, generator)
 
 
 class LeNet(Classifier):

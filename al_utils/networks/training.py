@@ -18,6 +18,7 @@ from .recipes import LOSSES, learning_rate
 from .recipes import register_augmentation as register_augmentation  # al.training.register_augmentation
 
 CHUNK = 500  # images a forward pass; larger ones fall out of the cache and are slower
+BINS = 15  # of confidence, for the expected calibration error (Guo et al. 2017)
 PREDICTIONS = 25_000  # images x MC samples at a time, at most
 
 
@@ -99,8 +100,10 @@ def fit(model: Classifier, images, labels_N: Tensor, config: ExperimentConfig, g
 
 
 class Best:
-    """The best accuracy on the validation images so far: its weights, if they are to be kept, and when to stop for lack of a
-    better one (`patience` epochs in a row, 0: never)."""
+    """The best accuracy on the validation images so far, its weights if they are to be kept, and when training stops.
+
+    That is when there was no better one for `patience` epochs in a row (0: never).
+    """
 
     def __init__(self, patience: int, keep: bool):
         self.wanted = bool(patience or keep)
@@ -169,13 +172,13 @@ def gradient_step(model: Classifier, config: ExperimentConfig) -> Step:
 
 
 def evaluate(model: Classifier, images, labels_N: Tensor) -> dict[str, float]:
-    """`accuracy`, `nll` (nats) and `ece` (15 bins, Guo et al. 2017) of the network without dropout."""
+    """`accuracy`, `nll` (nats) and `ece` (see `BINS`) of the network without dropout."""
     log_probs_N_C = predict_log_probs(model, images)[0]
     labels_N = to_score(labels_N)
     confidence_N, predicted_N = log_probs_N_C.max(1)
     confidence_N, correct_N = confidence_N.exp().double(), (predicted_N == labels_N).double()
-    bin_N = (confidence_N * 15).long().clamp(0, 14)  # of NaN, too: the result is NaN then
-    gap_B = torch.zeros(15, dtype=torch.float64, device=bin_N.device).index_add_(0, bin_N, correct_N - confidence_N)
+    bin_N = (confidence_N * BINS).long().clamp(0, BINS - 1)  # of NaN, too: the result is NaN then
+    gap_B = torch.zeros(BINS, dtype=torch.float64, device=bin_N.device).index_add_(0, bin_N, correct_N - confidence_N)
     return dict(
         accuracy=float(correct_N.mean()),
         nll=float(F.nll_loss(log_probs_N_C.double(), labels_N)),

@@ -8,7 +8,7 @@ import itertools
 
 import pandas as pd
 
-from ..words import and_list, label
+from ..words import and_list, capitalised, label
 from . import phrases
 from .paper import MODELS, STRATEGIES
 from .power import fewer_seeds
@@ -120,8 +120,8 @@ def _leader(last: pd.DataFrame) -> str:
             f"and averaged over all cells (data, noise): {compared}."
         )
     return (
-        f"which strategy is the most effective is not decided by this evidence. {_upper(label(best))} has the highest final "
-        f"test accuracy on average, but its lead is not beyond doubt: {compared}.{apart}"
+        f"which strategy is the most effective is not decided by this evidence. {capitalised(label(best))} has the highest "
+        f"final test accuracy on average, but its lead is not beyond doubt: {compared}.{apart}"
     )
 
 
@@ -190,21 +190,17 @@ def _more_accurate(gaps: dict[str, Interval], a: str, b: str) -> str:
     }
     found = dict(zip(gaps, signs(list(gaps.values()))))
     under = {sign: [_under(noise) for noise in gaps if found[noise] == sign] for sign in verdicts}
-    return _upper("; ".join(f"{and_list(under[sign])}, {verdicts[sign]}" for sign in verdicts if under[sign])) + "."
+    return capitalised("; ".join(f"{and_list(under[sign])}, {verdicts[sign]}" for sign in verdicts if under[sign])) + "."
 
 
 def _cost(noise: str, pairs: pd.Series) -> str:
     """What a noise costs each network, over the runs that have a twin without noise, and which network loses less."""
     losses = {model: group for (model,), group in groups(pairs, ["model"])}
     listed = and_list([f"{label(model)} {over_seeds(group)}".replace("+", "") for model, group in losses.items()])
-    sentences = [f"{_upper(label(noise))} costs {listed}."]
+    sentences = [f"{capitalised(label(noise))} costs {listed}."]
     table = pairs.div(100).rename("test_accuracy").reset_index().assign(noise=noise)
     for a, b in itertools.combinations(losses, 2):
         if gap := over_seeds(differences(table, "model", a, b)):
             verdict = {1: f"{label(b)} loses less", -1: f"{label(a)} loses less", 0: "which of them loses less is not decided"}
-            sentences.append(f"{_upper(verdict[gap.sign])}: {label(a)}'s loss minus {label(b)}'s is {gap}.")
+            sentences.append(f"{capitalised(verdict[gap.sign])}: {label(a)}'s loss minus {label(b)}'s is {gap}.")
     return " ".join(sentences)
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]

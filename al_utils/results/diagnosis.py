@@ -9,13 +9,12 @@ from torch import Tensor
 
 from ..compute.machine import fixed_threads
 from ..fitting import train_model
-from ..networks.models import Classifier
-from ..networks.training import embeddings, predict_log_probs
+from ..networks.classifier import Classifier
+from ..networks.training import BINS, embeddings, predict_log_probs
 from ..problem import after
 from ..randomness import generator
 from .replay import RecordedRun
 
-BINS = 15  # of the reliability diagram, as of the calibration error (Guo et al. 2017)
 MAPPED = 4_000  # images of the pool on a map, at most
 
 
@@ -35,7 +34,7 @@ class Diagnosis:
         return float((self.log_probs_N_C.argmax(1) == self.true_N).double().mean())
 
 
-def network(run: RecordedRun, number: int) -> Classifier:
+def trained_again(run: RecordedRun, number: int) -> Classifier:
     """The network of a round, trained again on the labels that the ledger had by then. Raises: see `check_trainable`."""
     run.check_trainable()
     now, labelled = after(run.problem, run.rounds[:number])
@@ -45,7 +44,7 @@ def network(run: RecordedRun, number: int) -> Classifier:
 
 def diagnose(run: RecordedRun, number: int) -> Diagnosis:
     """Train the network of round `number` again and look at it; what was queried up to then is on its map in any case."""
-    problem, model = run.problem, network(run, number)
+    problem, model = run.problem, trained_again(run, number)
     test = problem.test.redrawn(generator(problem.config.seed, "noise in evaluation", number, problem.test.pixels.device))
     queried = torch.tensor([i for r in run.rounds[: number + 1] for i in r.queried], dtype=torch.long)
     others = problem.split.pool[~torch.isin(problem.split.pool, queried)]
@@ -109,7 +108,7 @@ def over_rounds(run: RecordedRun, image: int, numbers: Sequence[int]) -> pd.Data
     """
     rows = []
     for number in numbers:
-        model = network(run, number)
+        model = trained_again(run, number)
         log_probs_C = predict_log_probs(model, run.problem.train[torch.tensor([image])])[0, 0].cpu().double()
         true, best = int(run.problem.dataset.train_labels[image]), int(log_probs_C.argmax())
         of_true = float(log_probs_C[true].exp()) if true >= 0 else float("nan")

@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..config import ROOT
 from ..ledger import LedgerError, read_ledgers
+from ..words import capitalised
 from . import beside, pages, record, studies
 
 STYLE = """body { font-family: system-ui, sans-serif; line-height: 1.5; max-width: 60em; margin: 2em auto; padding: 0 1em }
@@ -50,7 +51,7 @@ def _report(page: Path) -> Report:
         sentences = [html.unescape(item) for item in re.findall(r"<li>(.*?)</li>", found[1], re.DOTALL)]
     else:
         asked = question[1].replace("\n", " ").replace("*", "") if question else ""
-        sentences = [asked[:1].upper() + asked[1:]] if asked else []
+        sentences = [capitalised(asked)] if asked else []
     return Report(page, page.parent.name if of_sweep else title, sentences, record.stale(page.parent) if of_sweep else [])
 
 

@@ -95,7 +95,7 @@ def _oracle(head):
     return {"oracle": head["oracle"]} if "oracle" in head else {}
 
 
-def read_runs(folder: str | Path) -> list[RecordedRun]:
+def recorded_runs(folder: str | Path) -> list[RecordedRun]:
     """The ledgers below `folder` that have a query, by name. Raises: LedgerError: a corrupted one."""
     found = [(path, *read_ledger(path)) for path in find_ledgers(folder)]
     runs = [RecordedRun(path, header, rounds) for path, header, rounds in found if header]
@@ -144,7 +144,7 @@ def recompute(run: RecordedRun, number: int) -> Recomputed:
     log_probs_K_n_C = torch.stack([found[position] for position in range(len(rows))], dim=1)
     same = queried == kept.queried
     difference = max((abs(a - b) for a, b in zip(scores, kept.scores)), default=0.0)
-    return Recomputed(predictions(log_probs_K_n_C), same, difference)
+    return Recomputed(summarised(log_probs_K_n_C), same, difference)
 
 
 def suggestions(problem: Problem, rounds: Sequence[Round], asked: Round) -> list[Prediction]:
@@ -153,7 +153,7 @@ def suggestions(problem: Problem, rounds: Sequence[Round], asked: Round) -> list
     with fixed_threads():
         model, _ = train_model(now, asked.round, labelled)
         chunks = list(posterior_predictions(now, asked.round, model, torch.tensor(asked.queried)))
-    return predictions(torch.cat([chunk.cpu() for chunk in chunks], dim=1))
+    return summarised(torch.cat([chunk.cpu() for chunk in chunks], dim=1))
 
 
 def with_true_labels(problem: Problem, rounds: list[Round]) -> Iterator[Round]:
@@ -172,7 +172,7 @@ def with_true_labels(problem: Problem, rounds: list[Round]) -> Iterator[Round]:
         yield replace(kept, n_labels=len(labelled), labels=None, metrics=metrics)
 
 
-def predictions(log_probs_K_n_C: Tensor) -> list[Prediction]:
+def summarised(log_probs_K_n_C: Tensor) -> list[Prediction]:
     """Mean and spread of the probabilities, and the predictive entropy = aleatoric + epistemic part, per image."""
     log_probs_K_n_C = log_probs_K_n_C.double()
     probs_K_n_C = log_probs_K_n_C.exp()

@@ -2,11 +2,10 @@
 
 import pandas as pd
 
-from ..words import and_list, dataset_label, label
+from ..chance import guessing_limit
+from ..words import and_list, capitalised, dataset_label, label
 from . import answers, beside, tables
 from .studies import brief_names, final, groups, ordered
-
-NEAR_CHANCE = 1.5  # times the accuracy of guessing
 
 
 def summary(runs: pd.DataFrame, by_study: dict[str, pd.DataFrame]) -> list[str]:
@@ -40,7 +39,7 @@ def what_was_run(finished: pd.DataFrame, unfinished: int) -> str:
 
 
 def _of_study(name: str, study: pd.DataFrame) -> list[str]:
-    start = f"{name[:1].upper()}{name[1:]}: with" if name else "With"
+    start = f"{capitalised(name)}: with" if name else "With"
     sentences = [f"{start} {label(model)} {_strategies(part)}" for (model,), part in groups(study, ["model"])]
     if study.model.nunique() > 1:
         sentences.append(answers.rq2(study)[0].removeprefix("Not answered: "))
@@ -67,16 +66,15 @@ def _strategies(study: pd.DataFrame) -> str:
 
 def near_chance(finished: pd.DataFrame, by_study: dict[str, pd.DataFrame]) -> list[str]:
     """Which networks end near guessing, where differences between strategies mean little."""
-    n_classes = {dataset: len(names) for dataset, names in zip(finished.dataset, finished.class_names)}
+    limits = {dataset: guessing_limit(1 / len(names)) for dataset, names in zip(finished.dataset, finished.class_names)}
     last = pd.concat([final(study) for study in by_study.values()])
-    near = last.test_accuracy.astype(float) < NEAR_CHANCE / last.dataset.map(n_classes).astype(float)
+    near = last.test_accuracy.astype(float) < last.dataset.map(limits).astype(float)
     sentences = []
     for (dataset, model), part in groups(last.assign(near=near), ["dataset", "model"]):
         if n := int(part.near.sum()):
-            most = 100 * NEAR_CHANCE / n_classes[dataset]
             sentences.append(
                 f"{label(model)} ends near chance on {dataset_label(dataset)} in {n} of {len(part)} runs (test accuracy "
-                f"below {most:.0f}%): where a network does not learn, its strategies cannot be told apart."
+                f"below {100 * limits[dataset]:.0f}%): where a network does not learn, its strategies cannot be told apart."
             )
     return sentences
 

@@ -10,7 +10,7 @@ from ..config import ROOT
 from ..ledger import LedgerError
 from .cluster import SweepError
 from .grid import load_sweep
-from .signals import Stopped, on_signals
+from .signals import StoppedBySignal, on_signals
 from .whole import has_ended, run_sweep
 
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
             failures = run_sweep(**vars(options))
             sys.stdout.flush()
             return 1 if failures else 0
-        except Stopped as stopped:
+        except StoppedBySignal as stopped:
             _say_how_to_go_on(options, "Stopped.")
             return 128 + stopped.args[0]
         except BrokenPipeError:  # nobody reads any more, as after `| head -1`: not even this program's end

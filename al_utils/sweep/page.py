@@ -11,7 +11,7 @@ from pathlib import Path
 from ..config import ROOT
 from ..options import check_choice
 from .jobs import run_notebook
-from .signals import Stopped, asked, check, on_signals
+from .signals import StoppedBySignal, asked, check, on_signals
 
 NOTEBOOKS = ROOT / "notebooks"
 TIMEOUT = 24 * 3600.0  # seconds
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             output.parent.mkdir(parents=True, exist_ok=True)
             parameters = {name: value_of(text) for name, text in options.parameter}
             error = make(os.path.relpath(notebook, ROOT), output, parameters, options.timeout, one_thread=False)
-        except Stopped as stopped:
+        except StoppedBySignal as stopped:
             output.with_name(f"{output.name}.partial.ipynb").unlink(missing_ok=True)
             print("Stopped. What was there before is unchanged.")
             return 128 + stopped.args[0]

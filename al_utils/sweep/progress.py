@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .grid import PlannedRun
 
-PAGE = "progress.html"
+PROGRESS_PAGE = "progress.html"
 PAGE_EVERY = 5.0  # seconds
 
 
@@ -99,8 +99,8 @@ class Progress:
             states = {"failed": name in failed, "running": name in running and not ended, "waiting": name in pending}
             rows.append(_row(run, self.ledgers[name].rounds, next((s for s in states if states[s]), "finished")))
         with contextlib.suppress(OSError):
-            (self.folder / f".{PAGE}").write_text(_page(self.folder.name, line, rows, ended), encoding="utf-8")
-            os.replace(self.folder / f".{PAGE}", self.folder / PAGE)
+            (self.folder / f".{PROGRESS_PAGE}").write_text(_page(self.folder.name, line, rows, ended), encoding="utf-8")
+            os.replace(self.folder / f".{PROGRESS_PAGE}", self.folder / PROGRESS_PAGE)
 
 
 def _clock(seconds: float) -> str:

@@ -7,13 +7,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _asked = 0  # the signal that came
 
 
-class Stopped(KeyboardInterrupt):
+class StoppedBySignal(KeyboardInterrupt):
     """The signal that ended the sweep."""
 
 
 @contextlib.contextmanager
 def on_signals():
-    """Raise `Stopped` in the main thread on the first signal; later ones must not disturb the clearing up."""
+    """Raise `StoppedBySignal` in the main thread on the first signal; later ones must not disturb the clearing up."""
     global _asked
     _asked, before = 0, {number: signal.getsignal(number) for number in SIGNALS}
 
@@ -22,7 +22,7 @@ def on_signals():
         _asked = number
         for other in SIGNALS:
             signal.signal(other, signal.SIG_IGN)
-        raise Stopped(number)
+        raise StoppedBySignal(number)
 
     for number in SIGNALS:
         signal.signal(number, stop)
@@ -39,6 +39,6 @@ def asked() -> bool:
 
 
 def check() -> None:
-    """Raise `Stopped` again after a signal: it may have come where exceptions are lost, such as in an import or a `__del__`."""
+    """Raise `StoppedBySignal` again: a signal may have come where exceptions are lost, such as in an import or a `__del__`."""
     if _asked:
-        raise Stopped(_asked)
+        raise StoppedBySignal(_asked)

@@ -15,7 +15,7 @@ from . import local, page
 from .cluster import SweepError, connect, execute
 from .grid import PlannedRun, Sweep, load_sweep, work
 from .jobs import count_rounds, is_finished
-from .progress import PAGE, Progress
+from .progress import PROGRESS_PAGE, Progress
 from .signals import check
 
 EXPERIMENT = "notebooks/02_experiment.ipynb"
@@ -62,8 +62,8 @@ def run_sweep(
         todo = [run for run in planned.runs if force or not has_ended(folder, run, ledgers_only)]
         n = len(planned.runs)
         print(f"{planned.name}: {n} runs, {n - len(todo)} of them finished, in {_shown(folder)}")
-        own = planned.code or any(run.config.dataset.startswith("folder:") for run in planned.runs)  # what may have changed
-        if todo or own:
+        may_have_changed = planned.code or any(run.config.dataset.startswith("folder:") for run in planned.runs)
+        if todo or may_have_changed:
             _check_data(planned, folder, headers, needed=bool(todo))
         check()
         if ledgers_only:
@@ -73,7 +73,7 @@ def run_sweep(
             if todo:
                 with connect(min(workers or allowed_cores(), len(todo)), scheduler) as client:
                     _clean(folder, todo, force)
-                    print(f"Progress: {_shown(folder / PAGE)}", flush=True)
+                    print(f"Progress: {_shown(folder / PROGRESS_PAGE)}", flush=True)
                     failures = execute(client, folder, planned.runs, todo, planned.code, limit, notebook)
             failures |= _report(folder, report, limit)
         for name, error in failures.items():
@@ -114,7 +114,7 @@ def _ledgers(
     pending = {run.name for run in todo}
     failures: dict[str, str] = {}
     if todo:
-        print(f"Progress: {_shown(folder / PAGE)}", flush=True)
+        print(f"Progress: {_shown(folder / PROGRESS_PAGE)}", flush=True)
         progress = Progress(folder, sweep.runs, todo)
         running: list[str] = []
 

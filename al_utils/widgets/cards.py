@@ -96,7 +96,7 @@ def note(text: str, bold: bool = False) -> str:
     return f'<div style="{look}; line-height: 1.5; max-width: 64em">{html.escape(text)}</div>'
 
 
-def pixels(image_C_H_W: Tensor) -> np.ndarray:
+def shown_pixels(image_C_H_W: Tensor) -> np.ndarray:
     """uint8 `[H, W]` or `[H, W, 3]`; floats beyond 0…1 are rescaled, each image for itself."""
     values = np.asarray(image_C_H_W.cpu())
     if values.dtype != np.uint8:
@@ -110,7 +110,7 @@ def png_pixels(image_C_H_W: Tensor) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(pixels(image_C_H_W)).save(file, "png")
+    Image.fromarray(shown_pixels(image_C_H_W)).save(file, "png")
     return file.getvalue()
 
 

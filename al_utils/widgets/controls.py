@@ -58,7 +58,7 @@ def say(line: w.HTML, text: str, error: bool = False) -> None:
         line.value = f'<div role="status">{note(text)}</div>'
 
 
-class Job:
+class BackgroundJob:
     """Work in a thread of its own, so that the kernel stays free; of one name only one goes on at a time.
 
     A new job of the same name stops the old one and waits for its end in its own thread: a cell that is run again
@@ -70,7 +70,7 @@ class Job:
         wake: called by `stop` besides, if the work may be waiting for something.
     """
 
-    _last: dict[str, "Job"] = {}
+    _last: dict[str, "BackgroundJob"] = {}
 
     def __init__(self, name: str, work: Callable, ended: Callable = lambda error: None, wake: Callable = lambda: None):
         self._work, self._ended, self._wake, self.stopped = work, ended, wake, threading.Event()
@@ -81,7 +81,7 @@ class Job:
         self._thread.start()
 
     @classmethod
-    def halt(cls, name: str, wait: bool = False) -> "Job | None":
+    def halt(cls, name: str, wait: bool = False) -> "BackgroundJob | None":
         """Tell the job of this name to stop; `wait` until it has, so that its ledgers are free."""
         if job := cls._last.get(name):
             job.stop()
@@ -121,7 +121,7 @@ class Latest:
         self._name, self._work, self._failed = name, work, failed
         self._lock, self._busy = threading.Lock(), False
         self._next: tuple | None = None
-        Job.halt(name)
+        BackgroundJob.halt(name)
 
     def ask(self, key) -> None:
         with self._lock:
@@ -129,7 +129,7 @@ class Latest:
             if self._busy:
                 return
             self._busy = True
-        Job(self._name, self._drain)
+        BackgroundJob(self._name, self._drain)
 
     def _drain(self, stopped):
         while True:
@@ -147,6 +147,6 @@ class Latest:
 @atexit.register
 def _end_jobs() -> None:
     """A thread that trains must not be cut off inside PyTorch when a script ends."""
-    for job in list(Job._last.values()):
+    for job in list(BackgroundJob._last.values()):
         job.stop()
         job.wait(60)

@@ -16,17 +16,17 @@ from ..problem import Problem, prepare
 from ..results import figures
 from ..words import label
 from .cards import Card, cards, note
-from .controls import Job, button, control, drawn, say, status
+from .controls import BackgroundJob, button, control, drawn, say, status
 from .form import Form, bound, in_words_of_the_form
+from .ledger_paths import ledger_path
 from .scores import score_line
-from .sessions import ledger_path
 
-METRICS = {"test accuracy": "test_accuracy", "test accuracy, clean images": "test_accuracy_clean",
+CURVES_OF = {"test accuracy": "test_accuracy", "test accuracy, clean images": "test_accuracy_clean",
            "validation accuracy": "valid_accuracy"}  # fmt: skip
 SHOWN = 6  # images of a strategy's last queries
 
 
-def curves(runs: dict[ExperimentConfig, list[Round]], metric: str = "test_accuracy"):
+def curves_so_far(runs: dict[ExperimentConfig, list[Round]], metric: str = "test_accuracy"):
     """The learning curves so far, on an axis as long as the whole run."""
     rows = [tidy(config.name, config.to_dict(), round) for config, rounds in runs.items() for round in rounds]
     figure = figures.learning_curves(pd.DataFrame(rows), metric)
@@ -61,7 +61,7 @@ class Explorer(w.VBox):
     """Controls, learning curves and last queries; `defaults` are fields of `ExperimentConfig` and `strategies`."""
 
     def __init__(self, folder: str | Path, strategies: list[str], **defaults):
-        Job.halt("explore")
+        BackgroundJob.halt("explore")
         self.folder, self.job = located(folder), None
         self.runs: dict[ExperimentConfig, list[Round]] = {}
         self._problem: Problem | None = None
@@ -70,7 +70,7 @@ class Explorer(w.VBox):
         protocol = ExperimentConfig(strategy=strategies[0], **defaults).protocol
         defaults["clip_norm"] = bound(protocol, defaults.get("clip_norm", -1.0))
         self.form = Form(ExperimentConfig(strategy=strategies[0], **defaults), strategies, **defaults)
-        self.metric = control(w.Dropdown, "curve of", "What the curves show", options=METRICS, width="380px")
+        self.metric = control(w.Dropdown, "curve of", "What the curves show", options=CURVES_OF, width="380px")
         self.metric.observe(lambda _: self._draw(), "value")
         self.run = button("▶ Run", "Train and query; goes on where these runs stopped", self._start, "primary")
         self.stop = button("■ Stop", "Stop at the end of the round; what is done is kept", self._stop, disabled=True)
@@ -117,7 +117,7 @@ class Explorer(w.VBox):
         self._busy(True)
         say(self.status, "Loading the data …")
         self._begin(configs)
-        self.job = Job("explore", self._work, self._ended)
+        self.job = BackgroundJob("explore", self._work, self._ended)
 
     def _stop(self):
         self.stop.disabled = True
@@ -165,7 +165,7 @@ class Explorer(w.VBox):
         self.progress.value = done
         self.progress.description = f"{done} of {self.progress.max}"
         if runs:
-            self.picture.value = drawn(curves, runs, self.metric.value, alt=f"Learning curves: {self.metric.label}")
+            self.picture.value = drawn(curves_so_far, runs, self.metric.value, alt=f"Learning curves: {self.metric.label}")
         else:
             self.picture.value = note("The learning curves appear here after the first round.")
         self._drawn_at = time.monotonic()

@@ -19,7 +19,7 @@ class Inspector(w.VBox):
     """A list of runs, a slider for the round, views of the queries; CSV and PNG files of what is shown.
 
     Args:
-        runs: of `replay.read_runs`, at least one.
+        runs: of `replay.recorded_runs`, at least one.
         exports: the folder of the files.
         recompute: train the networks again, to show what they predicted.
     """

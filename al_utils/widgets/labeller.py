@@ -11,7 +11,7 @@ from ..labels.transfer import export as export_labels
 from ..ledger import Round
 from ..person import FIRST, LABEL, SKIP, UNRECOGNISABLE, Person
 from ..results.replay import suggestions
-from .controls import Job, Latest, button, control, say, status
+from .controls import BackgroundJob, Latest, button, control, say, status
 from .desk import Desk, keys_for
 from .labelling_results import results
 from .session import Session
@@ -38,8 +38,8 @@ class Labeller(w.VBox):
         again: Path | None = None,
         grace: float = GRACE,
     ):
-        Job.halt("oracle")
-        self.job: Job | None = None
+        BackgroundJob.halt("oracle")
+        self.job: BackgroundJob | None = None
         self._asked: Round | None = None
         self._page: list[int] = []
         self._shown = 0
@@ -97,7 +97,7 @@ class Labeller(w.VBox):
     def _begin(self, work):
         self.start.disabled = self.compare.disabled = True
         self.stop.disabled = False
-        self.job = Job("oracle", work, self._ended, lambda: self.session.person and self.session.person.stop())
+        self.job = BackgroundJob("oracle", work, self._ended, lambda: self.session.person and self.session.person.stop())
 
     def _stop(self):
         self.stop.disabled = True

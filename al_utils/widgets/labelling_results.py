@@ -14,7 +14,7 @@ from .cards import note
 from .controls import drawn
 
 
-def summary(
+def session_summary(
     rounds: list[Round], truth: list[Round], steps: Sequence[Answer], classes: list[str], final: bool = True
 ) -> pd.DataFrame:
     """How well and how fast the images were labelled, and what the errors cost; one row per topic.
@@ -53,4 +53,4 @@ def results(
     if not rounds:
         return note("The learning curve appears here after the first training.")
     figure = drawn(query_figures.against_truth, rounds, truth, who, alt="Test accuracy against the number of queries")
-    return figure + html_table(summary(rounds, truth, steps, classes, final))
+    return figure + html_table(session_summary(rounds, truth, steps, classes, final))

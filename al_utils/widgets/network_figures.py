@@ -7,12 +7,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ..ledger import Round
 from ..results.diagnosis import Diagnosis, confusion, reliability
-from ..results.figures import styled
+from ..results.looks import styled
 from .cards import BLUE, ORANGE
-
-
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # a dollar would start a formula
 
 
 @styled
@@ -31,7 +27,7 @@ def knowledge(found: Diagnosis, class_names: list[str]) -> Figure:
                 left.text(j, i, f"{counts_C_C[i, j]}", ha="center", va="center", fontsize=7,
                           color="white" if share_C_C[i, j] > 0.5 else "black")  # fmt: skip
     ticks = range(C) if few else range(0, C, -(-C // 10))
-    names = [_plain(class_names[c]) for c in ticks]
+    names = [class_names[c] for c in ticks]
     left.set_xticks(ticks, names, rotation=90 if max(map(len, names)) > 2 else 0)
     left.set_yticks(ticks, names)
     left.grid(False)
@@ -62,7 +58,7 @@ def pool_map(found: Diagnosis, classes_M: np.ndarray, class_names: list[str], ro
     left.scatter(x, y, s=4, c=np.where(classes_M < 0, np.nan, classes_M), cmap=colours, alpha=0.6, plotnonfinite=True)
     for c, name in enumerate(class_names[:20]):
         if (classes_M == c).any():
-            left.text(np.median(x[classes_M == c]), np.median(y[classes_M == c]), _plain(name), fontsize=8, ha="center",
+            left.text(np.median(x[classes_M == c]), np.median(y[classes_M == c]), name, fontsize=8, ha="center",
                       bbox={"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 1})  # fmt: skip
     right.scatter(x, y, s=4, color="#cccccc")
     place = {image: row for row, image in enumerate(found.images_M.tolist())}
@@ -74,7 +70,7 @@ def pool_map(found: Diagnosis, classes_M: np.ndarray, class_names: list[str], ro
             figure.colorbar(dots, ax=right, label="round of the query", ticks=MaxNLocator(integer=True))
     shares = " and ".join(f"{share:.0%}" for share in found.share_2)
     left.set_title("the pool, by true class", fontsize=9)
-    right.set_title(_plain(f"queries of {strategy} up to round {found.round}"), fontsize=9)
+    right.set_title(f"queries of {strategy} up to round {found.round}", fontsize=9)
     for ax in (left, right):
         ax.set_xlabel("first principal component")
     left.set_ylabel(f"second ({shares} of the variance)")

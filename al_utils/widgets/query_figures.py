@@ -5,14 +5,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..ledger import Round
-from ..results.figures import strategy_style, styled
+from ..results.looks import strategy_style, styled
 from ..words import label
-from .cards import BLUE, ORANGE, Card, pixels
+from .cards import BLUE, ORANGE, Card, shown_pixels
 
 
 @styled
 def shares(table: pd.DataFrame, what: str) -> Figure:
-    """`queries.share_over_rounds`: a line per strategy against the band of blind draws."""
+    """`replay.share_over_rounds`: a line per strategy against the band of blind draws."""
     figure = Figure(figsize=(6.4, 3))
     ax = figure.subplots()
     blind = table.drop_duplicates("round").sort_values("round")
@@ -43,9 +43,9 @@ def image_cards(shown: list[Card], classes: list[str], columns: int = 10) -> Fig
         ax.axis("off")
     for k, card in enumerate(shown):
         ax = grid[(1 + charts) * (k // columns), k % columns]
-        ax.imshow(pixels(card.image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        ax.imshow(shown_pixels(card.image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         lines = [*card.lines, "noisy" if card.noisy else ""]
-        ax.set_title(_plain("\n".join(lines)), fontsize=7.5, pad=2)
+        ax.set_title("\n".join(lines), fontsize=7.5, pad=2)
         if card.prediction:
             _prediction(grid[2 * (k // columns) + 1, k % columns], card, classes)
     return figure
@@ -61,11 +61,7 @@ def _prediction(ax, card, classes):
     ax.tick_params(length=0)
     best = max(range(len(p.mean)), key=lambda c: p.mean[c])
     entropies = f"{p.total:.2f} = {p.aleatoric:.2f} + {p.epistemic:.2f}"
-    ax.set_xlabel(_plain(f"says {classes[best]}: {p.mean[best]:.0%}\n{entropies}"), fontsize=7.5)
-
-
-def _plain(text):
-    return text.replace("$", r"\$")  # a dollar would start a formula
+    ax.set_xlabel(f"says {classes[best]}: {p.mean[best]:.0%}\n{entropies}", fontsize=7.5)
 
 
 @styled

@@ -70,7 +70,8 @@ class RoundView(View):
                                   layout=w.Layout(width="auto"), tooltip="Recompute what the ledger does not hold")  # fmt: skip
         self.first = control(w.IntSlider, "from rank", "The first image shown, by score", width="96%", min=1, step=PAGE)
         self.status = status()
-        self.here, self.there = (w.HTML(layout=w.Layout(flex="1 1 420px", min_width="0")) for _ in "12")
+        half = dict(flex="1 1 420px", min_width="0")
+        self.here, self.there = w.HTML(layout=w.Layout(**half)), w.HTML(layout=w.Layout(**half))
         both = w.HBox([self.here, self.there], layout=w.Layout(flex_flow="row wrap", grid_gap="16px"))
         above = w.HBox([self.peer, self.which, self.predict], layout=ROW)
         self.box = w.VBox([above, self.first, self.status, both, w.HTML(LEGEND)])
@@ -98,7 +99,7 @@ class RoundView(View):
         self.first.max, self.first.disabled = max(1, len(ranks)), len(ranks) <= PAGE
         first = self.first.value - 1
         html = [round_html(run, number, f, first, which=self.which.value) for run, f in zip(sides, found)]
-        self.here.value, self.there.value = (*html, "")[:2]
+        self.here.value, self.there.value = html[0], html[1] if len(html) > 1 else ""
         if not self.predict.value:
             return say(self.status, "From the ledger alone.")
         missing = [run for run, f in zip(sides, found) if f is None and self._asked(run)]
