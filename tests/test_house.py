@@ -34,3 +34,10 @@ def test_imports_go_one_way():
             later = {name for name in imported(file) if FLOW.index(name) >= FLOW.index(room)}
             assert not later, f"{file.relative_to(HOUSE)} imports {later}"
     assert set(FLOW) == {path.stem for path in HOUSE.iterdir() if path.stem not in ("__init__", "__pycache__")}
+
+
+def test_the_readme_has_a_line_for_every_module():
+    lines = (HOUSE.parent / "README.md").read_text(encoding="utf-8").splitlines()
+    named = [line.split()[0] for line in lines if line.startswith("  ") and line.strip()]
+    missing = {path.name for path in HOUSE.rglob("*.py") if path.name != "__init__.py"} - set(named)
+    assert not missing, "give these a line in README's map"
