@@ -1,4 +1,4 @@
-"""How much memory a run needs, estimated before it starts: what cannot fit is refused, and not killed hours later."""
+"""How much memory a run needs, estimated before it starts: what cannot fit is refused."""
 
 import contextlib
 import os

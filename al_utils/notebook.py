@@ -1,4 +1,4 @@
-"""What the openings of the notebooks share: checked parameters, versions; then text, tables and figures on the page.
+"""What the notebooks share: parameters checked, versions shown; text, tables and figures on the page.
 
 A notebook imports the project and looks for no folder, so it runs from wherever it is started, in JupyterLab, under
 papermill, and as a script. Paths in its parameters are seen from `config.ROOT`.

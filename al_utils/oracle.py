@@ -1,4 +1,4 @@
-"""The oracle: who labels what the strategy queries. True labels, or a careless annotator; a person is in `person`."""
+"""The oracle, who labels what is queried: true labels, or a careless annotator; a person is in `person`."""
 
 import contextlib
 import json

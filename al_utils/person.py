@@ -1,4 +1,4 @@
-"""A person as the oracle: every answer is on disk at once, kept by the image's name and content and the class's name."""
+"""A person as the oracle: every answer is on disk at once, by the image's name and content."""
 
 import json
 import os

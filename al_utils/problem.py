@@ -1,4 +1,4 @@
-"""The problem of a run: its data, split and noise, which all strategies under one seed share, and the labels so far."""
+"""The problem of a run: data, split and noise, which all strategies under one seed share; labels so far."""
 
 from dataclasses import dataclass, field, replace
 

@@ -1,4 +1,4 @@
-"""The lines of a ledger: a header, then a line for each round. What cannot be is refused here, wherever it is read.
+"""The lines of a ledger: a header, then a line for each round; what cannot be is refused.
 
 That queries are images of the run's own pool shows only beside its data: see `experiment.check_rounds`.
 """

@@ -1,4 +1,4 @@
-"""What the audit computes; `audit_figures` draws it, and `notebooks/audit/` asks the questions and runs the experiments.
+"""What the audit computes; `audit_figures` draws it, and `notebooks/audit/` asks the questions.
 
 Rounds are rows of `ledger.read_ledgers`, accuracies are in points of percent.
 """

@@ -96,8 +96,7 @@ def needed_figure(rounds: pd.DataFrame) -> Figure:
 
 @styled
 def error_curves(panels: Mapping[str, pd.DataFrame]) -> Figure:
-    """Test error (logarithmic) against labels, a panel for each frame of rounds: mean over seeds with the
-    band of its standard error, every run thin behind."""
+    """Test error (logarithmic) against labels, a panel for each frame of rounds: mean, standard-error band, runs behind."""
     figure = Figure(figsize=(max(6.4, 3.4 * len(panels)), 3.1))
     all_axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (title, rounds) in zip(all_axes, panels.items()):

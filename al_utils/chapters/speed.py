@@ -1,4 +1,4 @@
-"""How long a round takes: this project and two others on the same work, the arithmetic it needs, and how it grows."""
+"""How long a round takes, here and in two other programs; the arithmetic it needs; how it grows."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a user gives as images and labels (arrays, tensors, a torch Dataset) as uint8 `[N, C, H, W]` and int64 `[N]`."""
+"""A user's images and labels (arrays, tensors, a torch Dataset) as uint8 `[N, C, H, W]` and int64 `[N]`."""
 
 import hashlib
 from dataclasses import dataclass

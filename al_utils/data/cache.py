@@ -1,4 +1,4 @@
-"""Decoded data sets on disk: written once, memory-mapped afterwards, and believed only as long as their checksums hold."""
+"""Decoded data sets on disk: written once, memory-mapped afterwards, believed while their checksums hold."""
 
 import contextlib
 import errno

@@ -1,1 +1,1 @@
-"""Labels of a person out of a session and into one: CSV, a folder for each class, Label Studio; how far people agree."""
+"""A person's labels out of a session and into one: CSV, folders, Label Studio; how far people agree."""

@@ -1,4 +1,4 @@
-"""LeNet's arithmetic on a CPU in a form that runs near the processor's speed; the same function as `models.LeNet`.
+"""LeNet on a CPU near the processor's speed: the same function as `models.LeNet`, computed otherwise.
 
 At 28 x 28 pixels PyTorch spends more time on moving LeNet's numbers than on computing them. Two changes make every step
 either one large matrix product or an operation on whole rows:

@@ -1,4 +1,4 @@
-"""Our runs beside the paper's numbers: its tables, filled with ours; how we depart from it; where its numbers lie."""
+"""Our runs beside the paper's numbers: its tables filled with ours, and how we depart from it."""
 
 from collections import Counter
 
@@ -140,8 +140,7 @@ def cells_beside(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def cells_beside_table(cells: pd.DataFrame) -> pd.DataFrame:
-    """`cells_beside` to read, for the cells of which anything was run: an accuracy with its interval, and whether that holds
-    the published number."""
+    """`cells_beside` to read, where anything was run: accuracy, interval, and whether that holds the published number."""
     heads = {"paper": "ours, protocol paper", "as_released": "ours, protocol as_released"}
     found = cells[(cells.paper_n > 0) | (cells.as_released_n > 0)]
     table = {}

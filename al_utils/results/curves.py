@@ -1,4 +1,4 @@
-"""Estimates from learning curves: a frame with a row per number of labels and a column per seed, in points of percent."""
+"""Estimates from learning curves: frames of labels × seed, in points of percent."""
 
 import math
 from collections.abc import Mapping

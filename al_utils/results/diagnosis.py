@@ -1,4 +1,4 @@
-"""What the networks of a recorded run know, recomputed round by round: confusion, calibration, the pool, doubtful labels."""
+"""What the networks of a recorded run know: confusion, calibration, a map of the pool, doubtful labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -86,8 +86,10 @@ def _curves(ax, panel, metric, lines, values):
 
 @styled
 def differences_to_random(study: pd.DataFrame, metric: str = "test_accuracy") -> Figure:
-    """Each strategy's accuracy minus random's against labels, paired by seed: mean, and a band that holds the whole true curve
-    with 95% (`curves.simultaneous_band`), a panel for each cell. Where a band leaves zero, the strategies differ there."""
+    """Each strategy's accuracy minus random's against labels, paired by seed, a panel for each cell.
+
+    The band holds the whole true curve with 95% (`curves.simultaneous_band`): where it leaves zero, the strategies differ.
+    """
     panels = [(key, cell) for key, cell in groups(study, ["dataset", "model", "noise"]) if {"random"} < set(cell.strategy)]
     if not panels:
         return _empty(NOT_RUN)

@@ -1,4 +1,4 @@
-"""What a number of seeds can decide: how often it orders two strategies wrongly, how many are enough, what fewer would say."""
+"""What a number of seeds can decide: how often the order is wrong, how many are enough, what fewer say."""
 
 import itertools
 import math

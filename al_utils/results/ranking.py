@@ -1,4 +1,4 @@
-"""Any number of strategies compared as the field does it: areas under budget curves, penalties, ranks, label efficiency."""
+"""Strategies compared as the field does it: areas under curves, penalties, ranks, label efficiency."""
 
 import itertools
 from dataclasses import dataclass

@@ -88,8 +88,11 @@ def _with_split(rounds: pd.DataFrame) -> pd.DataFrame:
 
 
 def _separating(rounds: pd.DataFrame) -> list[str]:
-    """Options that make two studies: all that differ within a network. Averages never mix networks, so an option that only
-    differs from network to network (as epochs may) makes no second study; networks are then not compared, see `unequal`."""
+    """Options that make two studies: all that differ within a network.
+
+    Averages never mix networks, so an option that only differs from network to network (as epochs may) makes no second
+    study; networks are then not compared, see `unequal`.
+    """
     by_model = rounds.groupby(["protocol", "scenario", "model"])
     others = [name for name in STUDY if name not in ("protocol", "scenario")]
     return ["protocol", "scenario", *(name for name in others if by_model[name].nunique(dropna=False).max() > 1)]

@@ -126,8 +126,10 @@ def _needed(runs: pd.DataFrame, target: float) -> str:
 
 
 def seconds_per_round(study: pd.DataFrame) -> pd.DataFrame:
-    """Mean seconds of a round, in parts and `total`, over all noises and seeds; the last round, which queries nothing,
-    counts only where there is no other."""
+    """Mean seconds of a round, in parts and `total`, over all noises and seeds.
+
+    The last round, which queries nothing, counts only where there is no other.
+    """
     rounds = study[(study["round"] < study.n_rounds) | (study.n_rounds == 0)]
     parts = rounds.reindex(columns=[f"{part}_s" for part in SECONDS]).fillna(0.0).set_axis(SECONDS, axis=1)
     table = rounds[["dataset", "model", "strategy"]].join(parts.assign(total=parts.sum(axis=1)))

@@ -1,4 +1,4 @@
-"""The command line of a sweep: python -m al_utils.sweep quick --workers 2"""
+"""The command line of a sweep: `python -m al_utils.sweep quick --workers 2`."""
 
 import argparse
 import math

@@ -1,4 +1,4 @@
-"""A notebook executed and rendered as one HTML page: python -m al_utils.sweep.page 07_speed -p repeats 3"""
+"""A notebook executed and rendered as a page: `python -m al_utils.sweep.page 07_speed -p repeats 3`."""
 
 import argparse
 import contextlib

@@ -1,4 +1,4 @@
-"""A sweep: a grid of runs, each an executed notebook with its ledger, on a Dask cluster, and a report of them all."""
+"""A whole sweep: its runs, each an executed notebook with its ledger, and the report of them all."""
 
 import contextlib
 import fcntl
@@ -208,8 +208,7 @@ def _check(path: Path, header: dict, expected: dict) -> None:
 
 
 def _clean(folder: Path, runs: list[PlannedRun], force: bool) -> None:
-    """Remove what the runs left when they were not finished; with `force`, their results too. The report stays until
-    there is another."""
+    """Remove what unfinished runs left; with `force`, their results too. The report stays until there is another."""
     if runs:
         (folder / REPORT_DUE).touch()
     endings = [".ipynb", ".partial.ipynb", ".failed.ipynb", *([".jsonl"] if force else [])]

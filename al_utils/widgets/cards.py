@@ -27,21 +27,26 @@ class Card:
     prediction: Prediction | None = None
 
 
-def cards(shown: Sequence[Card], classes: Sequence[str], size: int = 84, none: str = "no images") -> str:
+def class_line(class_names: Sequence[str], true_class: int) -> str:
+    """What stands under an image as its class; -1 is unknown."""
+    return f"class {class_names[true_class]}" if true_class >= 0 else "class unknown"
+
+
+def cards(shown: Sequence[Card], class_names: Sequence[str], size: int = 84, none: str = "no images") -> str:
     """The images side by side; all text is escaped."""
     if not shown:
         return note(none)
-    body = "".join(_card(card, classes, size) for card in shown)
+    body = "".join(_card(card, class_names, size) for card in shown)
     return f'<div class="al-cards" style="display: flex; flex-wrap: wrap; gap: 10px; color: {INK}">{body}</div>'
 
 
-def _card(card, classes, size):
+def _card(card, class_names, size):
     frame = f"3px dashed {ORANGE}" if card.noisy else f"1px solid {GREY}"
     badge = f'<b style="background: {ORANGE}; color: #000; padding: 0 4px; border-radius: 3px">noisy</b>' if card.noisy else ""
     if card.prediction:  # the charts of a row at one height
         badge = f'<div style="height: 18px">{badge}</div>'
     lines = "".join(f"<div>{html.escape(line)}</div>" for line in card.lines)
-    chart = _chart(card.prediction, classes, card.true_class) if card.prediction else ""
+    chart = _chart(card.prediction, class_names, card.true_class) if card.prediction else ""
     alt = html.escape("; ".join([*card.lines, "noisy"] if card.noisy else card.lines), quote=True)
     width = max(size, 124 if chart else 0)
     return (
@@ -52,14 +57,14 @@ def _card(card, classes, size):
     )
 
 
-def _chart(p: Prediction, classes, true_class) -> str:
+def _chart(p: Prediction, class_names, true_class) -> str:
     """Mean probability of each class with its spread, the true class marked; below, how the entropy splits."""
     step, high = 120 / len(p.mean), 46
     parts = [f'<line x1="0" x2="120" y1="{high}" y2="{high}" stroke="{GREY}"/>']
     for c, (mean, spread) in enumerate(zip(p.mean, p.spread)):
         x, top = step * (c + 0.5), high * (1 - mean)
         low, up = high * (1 - max(mean - spread, 0)), high * (1 - min(mean + spread, 1))
-        name = html.escape(f"{classes[c]}: {mean:.0%} ± {spread:.0%}")
+        name = html.escape(f"{class_names[c]}: {mean:.0%} ± {spread:.0%}")
         parts.append(
             f"<g><title>{name}</title>"
             f'<rect x="{x - 0.36 * step:.1f}" y="{top:.1f}" width="{0.72 * step:.1f}" height="{high - top:.1f}" fill="{BLUE}"/>'
@@ -68,7 +73,7 @@ def _chart(p: Prediction, classes, true_class) -> str:
         if c == true_class:
             parts.append(f'<path d="M{x:.1f} {high + 2} l4 6 h-8 z" fill="{INK}"><title>true class</title></path>')
     best = int(np.argmax(p.mean))
-    says = html.escape(f"says {classes[best]}: {p.mean[best]:.0%} ± {p.spread[best]:.0%}")
+    says = html.escape(f"says {class_names[best]}: {p.mean[best]:.0%} ± {p.spread[best]:.0%}")
     widths = [120 * part / max(np.log(len(p.mean)), 1e-9) for part in (p.aleatoric, max(p.epistemic, 0.0))]
     bar = (
         f'<rect x="0" y="1" width="{widths[0]:.1f}" height="8" fill="{GREY}"/>'

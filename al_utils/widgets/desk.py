@@ -21,19 +21,19 @@ class Desk(anywidget.AnyWidget):
     tiles: traitlets.List = traitlets.List().tag(sync=True)
 
 
-def keys_for(classes: list[str]) -> list[str]:
+def keys_for(class_names: list[str]) -> list[str]:
     """A key for each class: its name where that is one character, else its first letter or what is free.
 
     More classes than there are keys have two or three digits each, to be typed one after the other.
     """
-    if len(classes) > len(SINGLE_KEYS):
-        width = len(str(len(classes) - 1))
-        numbers = all(name.isdecimal() and len(name) <= width for name in classes)
-        return [name.zfill(width) if numbers else f"{c:0{width}d}" for c, name in enumerate(classes)]
-    first = [name[:1].lower() for name in classes]
-    if len(set(first)) == len(classes) and all(letter.isascii() and letter.isalnum() for letter in first):
+    if len(class_names) > len(SINGLE_KEYS):
+        width = len(str(len(class_names) - 1))
+        numbers = all(name.isdecimal() and len(name) <= width for name in class_names)
+        return [name.zfill(width) if numbers else f"{c:0{width}d}" for c, name in enumerate(class_names)]
+    first = [name[:1].lower() for name in class_names]
+    if len(set(first)) == len(class_names) and all(letter.isascii() and letter.isalnum() for letter in first):
         return first
-    own = [letter if len(name) == 1 and letter in SINGLE_KEYS else "" for name, letter in zip(classes, first)]
+    own = [letter if len(name) == 1 and letter in SINGLE_KEYS else "" for name, letter in zip(class_names, first)]
     own = [key if own.index(key) == c else "" for c, key in enumerate(own)]  # "a" and "A" are one key
     free = (key for key in SINGLE_KEYS if key not in own)
     return [key or next(free) for key in own]

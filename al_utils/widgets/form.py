@@ -1,4 +1,4 @@
-"""The form of `01_explore_strategies`: a configuration for each chosen strategy, and what is wrong in the form's own words."""
+"""The form of `01_explore_strategies`: a configuration for each chosen strategy; errors in its own words."""
 
 import re
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ from .controls import drawn
 
 
 def session_summary(
-    rounds: list[Round], truth: list[Round], steps: Sequence[Answer], classes: list[str], final: bool = True
+    rounds: list[Round], truth: list[Round], steps: Sequence[Answer], class_names: list[str], final: bool = True
 ) -> pd.DataFrame:
     """How well and how fast the images were labelled, and what the errors cost; one row per topic.
 
@@ -30,7 +30,7 @@ def session_summary(
     if n_known and final:
         n = sum(wrong.values())
         rows["Error rate"] = f"{n / n_known:.1%} ({n} of {n_known} labels differ from the true class)"
-        often = [f"{classes[c]} taken for {classes[a]} ({n}×)" for (c, a), n in wrong.most_common(5)]
+        often = [f"{class_names[c]} taken for {class_names[a]} ({n}×)" for (c, a), n in wrong.most_common(5)]
         rows["Confusions"] = ", ".join(often) or "none"
     elif given and not n_known:
         rows["Error rate"] = "the true classes of these images are not known, so nothing can be said of errors"
@@ -47,10 +47,10 @@ def session_summary(
 
 
 def results(
-    rounds: list[Round], truth: list[Round], steps: Sequence[Answer], classes: list[str], who: str, final: bool = True
+    rounds: list[Round], truth: list[Round], steps: Sequence[Answer], class_names: list[str], who: str, final: bool = True
 ) -> str:
     """The curve and the summary, as HTML."""
     if not rounds:
         return note("The learning curve appears here after the first training.")
     figure = drawn(query_figures.against_truth, rounds, truth, who, alt="Test accuracy against the number of queries")
-    return figure + html_table(session_summary(rounds, truth, steps, classes, final))
+    return figure + html_table(session_summary(rounds, truth, steps, class_names, final))

@@ -1,4 +1,4 @@
-"""The views of the inspector for which networks are trained again: what they know, doubtful labels, one image's history."""
+"""The inspector's views for which networks are trained again: knowledge, doubtful labels, one image."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from ..results.diagnosis import Diagnosis, Doubt, confusion, diagnose, doubtful_
 from ..results.pages import html_table
 from ..results.replay import RecordedRun
 from . import network_figures, query_figures
-from .cards import Card, cards, note
+from .cards import Card, cards, class_line, note
 from .controls import Latest, button, control, drawn, png, say, status
 from .views import View
 
@@ -123,7 +123,7 @@ def doubt_cards(run: RecordedRun, found: list[Doubt]) -> list[Card]:
     """The most doubtful labels."""
     made, names = [], run.class_names
     for d in found[:DOUBTS]:
-        truth = [] if d.true == d.label else [f"class {names[d.true]}" if d.true >= 0 else "class unknown"]
+        truth = [] if d.true == d.label else [class_line(names, d.true)]
         lines = [f"image {d.image}", f"labelled {names[d.label]}: {d.of_label:.0%}", f"rather {names[d.instead]}", *truth]
         image, noisy = run.problem.train[d.image : d.image + 1][0], bool(run.problem.train.noisy_N[d.image])
         made.append(Card(image, lines, noisy, d.true))
@@ -176,7 +176,7 @@ class HistoryView(View):
             self.shown.value = ""
             return say(self.status, f"image is {image}, but must be from 0 to {n - 1:,}.", error=True)
         train, true = self.run.problem.train, int(self.run.problem.dataset.train_labels[image])
-        named = f"class {self.run.class_names[true]}" if true >= 0 else "class unknown"
+        named = class_line(self.run.class_names, true)
         card = Card(train[image : image + 1][0], [f"image {image}", named], bool(train.noisy_N[image]), true)
         asked, found = history(self.peers, image), self.found.get((self.run.path, image))
         table = asked.assign(score=asked.score.map("{:.4g}".format)).astype(str)

@@ -31,7 +31,7 @@ def shares(table: pd.DataFrame, what: str) -> Figure:
 
 
 @styled
-def image_cards(shown: list[Card], classes: list[str], columns: int = 10) -> Figure:
+def image_cards(shown: list[Card], class_names: list[str], columns: int = 10) -> Figure:
     """The cards of the page as a figure, for export: images with their lines, predictions below."""
     charts = any(card.prediction for card in shown)
     columns = max(1, min(columns, len(shown)))
@@ -47,11 +47,11 @@ def image_cards(shown: list[Card], classes: list[str], columns: int = 10) -> Fig
         lines = [*card.lines, "noisy" if card.noisy else ""]
         ax.set_title("\n".join(lines), fontsize=7.5, pad=2)
         if card.prediction:
-            _prediction(grid[2 * (k // columns) + 1, k % columns], card, classes)
+            _prediction(grid[2 * (k // columns) + 1, k % columns], card, class_names)
     return figure
 
 
-def _prediction(ax, card, classes):
+def _prediction(ax, card, class_names):
     p = card.prediction
     ax.axis("on")
     ax.bar(range(len(p.mean)), p.mean, color=BLUE, yerr=p.spread, ecolor=ORANGE, error_kw={"lw": 1.2})
@@ -61,7 +61,7 @@ def _prediction(ax, card, classes):
     ax.tick_params(length=0)
     best = max(range(len(p.mean)), key=lambda c: p.mean[c])
     entropies = f"{p.total:.2f} = {p.aleatoric:.2f} + {p.epistemic:.2f}"
-    ax.set_xlabel(f"says {classes[best]}: {p.mean[best]:.0%}\n{entropies}", fontsize=7.5)
+    ax.set_xlabel(f"says {class_names[best]}: {p.mean[best]:.0%}\n{entropies}", fontsize=7.5)
 
 
 @styled

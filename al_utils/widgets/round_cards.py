@@ -4,7 +4,7 @@ import pandas as pd
 
 from ..ledger import Round
 from ..results.replay import Recomputed, RecordedRun
-from .cards import Card, cards, note
+from .cards import Card, cards, class_line, note
 from .scores import score_line
 
 PAGE = 10  # images shown at once
@@ -40,7 +40,7 @@ def round_cards(run: RecordedRun, round: Round, ranks: list[int], found: Recompu
     made = []
     for rank in ranks:
         image, true = round.queried[rank], round.true_classes[rank]
-        lines = [f"#{rank + 1}, image {image}", f"class {run.class_names[true]}" if true >= 0 else "class unknown"]
+        lines = [f"#{rank + 1}, image {image}", class_line(run.class_names, true)]
         if round.labels and round.labels[rank] != true:
             given = round.labels[rank]
             lines.append("no label given" if given is None else f"labelled {run.class_names[given]}")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import ExperimentConfig
-from ..data.folders import find
+from ..data import folders
 from ..data.image_keys import keys_of_dataset
 from ..experiment import run_experiment
 from ..ledger import Round, read_ledger
@@ -96,7 +96,7 @@ class Session:
 
     def _sit_down(self) -> Person:
         dataset = self.open().dataset
-        keys = keys_of_dataset(dataset, find(self.config.dataset) if self.names else None)
+        keys = keys_of_dataset(dataset, folders.find(self.config.dataset) if self.names else None)
         self.person = Person(self.answers_path, keys, dataset.class_names, self.config.dataset, self._changed, grace=self.grace)
         return self.person
 

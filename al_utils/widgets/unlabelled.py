@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from ..data import pictures
-from ..data.folders import UNLABELLED, DatasetError, find, image_files
+from ..data import folders, pictures
+from ..data.folders import UNLABELLED, DatasetError
 from ..data.image_keys import keys_of_files
 from ..person import LABEL, Answer
 from ..randomness import generator
@@ -23,14 +23,14 @@ class Unlabelled:
         DatasetError: no folder, images of several sizes, too few of them, or names that cannot be folders.
     """
 
-    def __init__(self, dataset: str, classes: list[str], seed: int, least: int, image_size: int = 0):
-        self.class_names, self.folder, self.image_size = classes, find(dataset), image_size
-        bad = [name for name in classes if not name or "/" in name or name.startswith(".") or name == UNLABELLED]
-        if bad or len(set(classes)) < max(2, len(classes)):
+    def __init__(self, dataset: str, class_names: list[str], seed: int, least: int, image_size: int = 0):
+        self.class_names, self.folder, self.image_size = class_names, folders.find(dataset), image_size
+        bad = [name for name in class_names if not name or "/" in name or name.startswith(".") or name == UNLABELLED]
+        if bad or len(set(class_names)) < max(2, len(class_names)):
             raise DatasetError(
-                f"classes={', '.join(classes)!r} must be two or more different names without '/' or a dot first."
+                f"classes={', '.join(class_names)!r} must be two or more different names without '/' or a dot first."
             )
-        files = image_files(self.folder)
+        files = folders.image_files(self.folder)
         if len(files) < least:
             raise DatasetError(f"{dataset!r} has {len(files)} images, but at least {least} are needed.")
         if not image_size:

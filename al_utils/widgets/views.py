@@ -1,4 +1,4 @@
-"""The views of the inspector that ledgers alone fill: a round's queries, who queried what, shares over the rounds."""
+"""The inspector's views that ledgers fill: a round's queries, who queried what, shares over the rounds."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..results.replay import Recomputed, RecordedRun, chosen_by, queried_by, recompute, share_over_rounds, verdicts
 from . import query_figures
-from .cards import LEGEND, Card, cards, note
+from .cards import LEGEND, Card, cards, class_line, note
 from .controls import Latest, control, drawn, png, say, status
 from .round_cards import ALL, PAGE, kinds, queries_table, ranks_of, round_cards, round_html
 
@@ -146,7 +146,7 @@ def who_html(runs: list[RecordedRun], number: int, who: str) -> str:
     for image in chosen[:MANY]:
         true = int(problem.dataset.train_labels[image])
         when = [f"{name}: round {r:.0f}" for name, r in table.loc[image].dropna().items()]
-        lines = [f"image {image}, " + (f"class {runs[0].class_names[true]}" if true >= 0 else "class unknown"), *when]
+        lines = [f"image {image}, {class_line(runs[0].class_names, true)}", *when]
         shown.append(Card(problem.train[image : image + 1][0], lines, bool(problem.train.noisy_N[image]), true))
     rest = note(f"{len(chosen) - MANY} more are in the CSV file.") if len(chosen) > MANY else ""
     return head + cards(shown, runs[0].class_names, none="none") + rest
@@ -184,10 +184,9 @@ class WhoView(View):
 
     def figure(self):
         names, table = self.run.class_names, self.table()[:MANY]
+        train = self.run.problem.train
         shown = [
-            Card(
-                self.run.problem.train[i : i + 1][0], [f"image {i}", f"class {names[c]}" if c >= 0 else "class unknown"], noisy
-            )
+            Card(train[i : i + 1][0], [f"image {i}", class_line(names, c)], noisy)
             for i, c, noisy in zip(table["image"], table["class"], table["noisy"])
         ]
         return png(query_figures.image_cards, shown, names)
