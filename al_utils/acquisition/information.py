@@ -1,4 +1,4 @@
-"""Information that labels are expected to bring: BALD of a batch, BALD with noise, and what is learnt of other predictions."""
+"""Information that labels are expected to bring: BALD of a batch, with noise, and about other predictions."""
 
 from collections.abc import Callable
 from functools import partial

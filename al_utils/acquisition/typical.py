@@ -1,4 +1,4 @@
-"""Batches of typical images, for the first few labels: from dense regions of the embeddings, each from another one.
+"""Batches of typical images, for the first few labels: each from another dense region of the embeddings.
 
 The embeddings are the input of the last layer of the round's network. With few labels that network knows little, so the papers
 take features that were learnt without labels, or elsewhere: register a network with such a trunk, frozen, and these are they.
