@@ -250,6 +250,13 @@ def test_a_network_at_chance_is_said_with_the_way_out():
     assert "raise lr" in at_chance(tiny(protocol="tuned"), guessing, labels)
 
 
+def test_a_dollar_in_the_name_of_a_class_is_drawn_as_it_is():
+    """The figures read no formulas, so nothing is put before it."""
+    card = cards.Card(torch.rand(1, 8, 8), ["class $a$"], prediction=replay.Prediction([0.9, 0.1], [0.0, 0.0], 0.3, 0.3, 0.0))
+    image, chart = query_figures.image_cards([card], ["$a$", "b"]).axes
+    assert image.get_title().startswith("class $a$") and chart.get_xlabel().startswith("says $a$: 90%")
+
+
 # --- The inspector ---
 
 

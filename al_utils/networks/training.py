@@ -47,7 +47,7 @@ def batch_sizes(n: int, batch_size: int, last_batch: str, smallest: int = 1) -> 
     if last_batch == "balance":
         sizes = _nearly_equal(n, rounded_up)
     else:
-        sizes = [batch_size] * full + [rest] * (rest > 0 and last_batch == "keep")
+        sizes = [batch_size] * full + ([rest] if rest and last_batch == "keep" else [])
     return sizes if min(sizes) >= smallest else _nearly_equal(n, max(1, min(rounded_up, n // smallest)))
 
 
