@@ -21,7 +21,7 @@ from al_utils.data.datasets import load_dataset
 from al_utils.ledger import read_ledger
 from al_utils.sweep import __main__ as command_line
 from al_utils.sweep.jobs import ROOT
-from al_utils.sweep.progress import PAGE
+from al_utils.sweep.progress import PROGRESS_PAGE
 
 BASE = dict(dataset="mnist5k", model="lenet", noise="none", protocol="paper", scenario="constrained")
 BASE |= dict(n_initial=20, n_query=10, n_rounds=2, n_valid=50, epochs=1, device="cpu")
@@ -135,7 +135,7 @@ def gone(pids) -> bool:
 
 def stamps(folder: Path) -> dict[str, int]:
     """When each result was written; the page that shows a running sweep is none."""
-    found = (path for path in folder.iterdir() if path.suffix in (".ipynb", ".jsonl", ".html") and path.name != PAGE)
+    found = (path for path in folder.iterdir() if path.suffix in (".ipynb", ".jsonl", ".html") and path.name != PROGRESS_PAGE)
     return {path.name: path.stat().st_mtime_ns for path in found}
 
 

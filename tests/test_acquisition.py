@@ -1,3 +1,5 @@
+"""Acquisition functions against independent references, and what is refused of one's own."""
+
 import math
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The configuration: presets, bounds, types, names of runs, and the notebook's comments."""
+
 import nbformat
 import pytest
 from conftest import ROOT

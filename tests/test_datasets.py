@@ -1,3 +1,5 @@
+"""Data sets of packages and of a folder, and what is said where they cannot be had."""
+
 import numpy as np
 import pytest
 import torch

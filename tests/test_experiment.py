@@ -1,3 +1,5 @@
+"""A run, from its first labels to its last round, stopped and continued."""
+
 import json
 import os
 import subprocess

@@ -1,3 +1,5 @@
+"""The ledger: what is written, read, continued and refused."""
+
 import json
 import shutil
 import subprocess

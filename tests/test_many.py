@@ -1,4 +1,4 @@
-"""Many runs without notebooks, and the options that the audit and the calibration need."""
+"""Many runs without notebooks, and the options that the audit and Gal et al. need."""
 
 import os
 import subprocess

@@ -1,3 +1,5 @@
+"""LeNet, ResNet-18 and their dropout masks."""
+
 import pytest
 import torch
 from torch import nn

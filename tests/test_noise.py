@@ -1,3 +1,5 @@
+"""Noise in images: how much, where, and from which generator."""
+
 import pytest
 import torch
 import torchvision.transforms.v2 as transforms

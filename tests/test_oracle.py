@@ -1,3 +1,5 @@
+"""Who labels: careless annotators, one's own oracle, and images without a label."""
+
 import json
 from dataclasses import replace
 

@@ -79,7 +79,7 @@ def test_the_progress_page_shows_every_run_and_its_accuracy_so_far(tmp_path, cap
     lines = [json.dumps({"round": r, "n_labels": 20 + 10 * r, "metrics": {"test_accuracy": 0.5 + 0.25 * r}}) for r in (0, 1)]
     shown = progress.Progress(tmp_path, runs, runs)
     path.write_text('{"version": 1}\n' + lines[0] + "\n" + lines[1][:20])  # a line that is being written
-    read = functools.partial((tmp_path / progress.PAGE).read_text, encoding="utf-8")
+    read = functools.partial((tmp_path / progress.PROGRESS_PAGE).read_text, encoding="utf-8")
     shown.show(set(names), [names[1]], [])
     assert read().count('<tr class="waiting">') == 3 and 'http-equiv="refresh"' in read()
     assert '<tr class="running">' in read() and "1 of 2" in read() and "50.0%" in read() and "75.0%" not in read()

@@ -1,3 +1,5 @@
+"""Training, batches, evaluation and predictions against plain PyTorch."""
+
 import itertools
 import math
 

@@ -35,7 +35,7 @@ from al_utils.widgets import (
 from al_utils.widgets.controls import BackgroundJob, Latest, png
 from al_utils.widgets.inspector import Inspector
 from al_utils.widgets.run_list import RunList
-from al_utils.widgets.scores import score_line
+from al_utils.widgets.score_lines import score_line
 
 FIELDS = dict(protocol="tuned", n_initial=20, n_query=5, n_rounds=2, n_valid=20, epochs=3)
 

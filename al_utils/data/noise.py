@@ -241,6 +241,10 @@ class Images:
             batch[noisy] = self._noisy_images[self._row_N[index][noisy]]
         return batch
 
+    def image(self, number: int) -> Tensor:
+        """One of them, `[C, H, W]`."""
+        return self[number : number + 1][0]
+
     def redrawn(self, generator: torch.Generator) -> "Images":
         """These images with noise that is redrawn at each access coming from `generator`; fixed noise stays."""
         if not self.each_access:

@@ -19,7 +19,7 @@ from .cards import Card, cards, class_line, note
 from .controls import BackgroundJob, button, control, drawn, say, status
 from .form import Form, bound, in_words_of_the_form
 from .ledger_paths import ledger_path
-from .scores import score_line
+from .score_lines import score_line
 
 CURVES_OF = {"test accuracy": "test_accuracy", "test accuracy, clean images": "test_accuracy_clean",
            "validation accuracy": "valid_accuracy"}  # fmt: skip
@@ -44,7 +44,7 @@ def last_queries(problem: Problem, config: ExperimentConfig, rounds: list[Round]
         return note(f"{name}: nothing queried yet", bold=True)
     last, class_names = asked[-1], problem.dataset.class_names
     shown = [
-        Card(problem.train[i : i + 1][0], [class_line(class_names, c), *score_line(config.strategy, s)], noisy)
+        Card(problem.train.image(i), [class_line(class_names, c), *score_line(config.strategy, s)], noisy)
         for i, c, s, noisy in list(zip(last.queried, last.true_classes, last.scores, last.noisy))[:SHOWN]
     ]
     head = f"{name}, round {last.round}: the first {len(shown)} of {len(last.queried)} queried images"

@@ -13,8 +13,8 @@ ANY = ("n_rounds", "device")  # more rounds go on with a run, and any machine ma
 def ledger_path(folder: str | Path, config: ExperimentConfig, session: str = "") -> Path:
     """The ledger of a configuration, with as many rounds or fewer: the one that is there, or where it will be.
 
-    Its name ends with a digest of the settings that differ from the protocol's and scenario's own, so that a setting
-    which later versions add, at its default, does not lead elsewhere.
+    Its name ends with a digest of the fields that differ from the protocol's and scenario's own, so that a field which
+    later versions add, at its default, does not lead elsewhere.
     """
     folder, ending = Path(folder), f"__{session}" if session else ""
     path = folder / f"{config.name}__{_digest(config)}{ending}.jsonl"
@@ -52,5 +52,5 @@ def _plain(config):
 def _digest(config):
     own = ExperimentConfig(protocol=config.protocol, scenario=config.scenario, seed=config.seed, device="cpu")
     values = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in ANY}
-    settings = sorted((name, value) for name, value in values.items() if value != getattr(own, name))
-    return hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
+    own_choices = sorted((name, value) for name, value in values.items() if value != getattr(own, name))
+    return hashlib.sha256(repr(own_choices).encode()).hexdigest()[:8]

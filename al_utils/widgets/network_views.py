@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as w
 import pandas as pd
@@ -18,16 +19,32 @@ DOUBTS = 20  # labels shown
 FOLLOWED = 11  # rounds in which an image is followed, at most
 
 
-class KnowledgeView(View):
+class TrainedView(View):
+    """A view that networks are trained for, in the background: `found` keeps what they showed, by what was asked for."""
+
+    def __init__(self, changed: Callable[[], None]):
+        super().__init__(changed)
+        self.found: dict[tuple[Path, int], Any] = {}
+        self.status, self.shown = status(), w.HTML()
+        self.latest = Latest(self.name, self._work, lambda request, error: say(self.status, error, error=True))
+
+    def compute(self, run: RecordedRun, number: int) -> Any:
+        """What is kept in `found`: of a round, or of an image, by its number."""
+        raise NotImplementedError
+
+    def _work(self, request):
+        run, number = request
+        self.found[run.path, number] = self.compute(run, number)
+        self.changed()
+
+
+class KnowledgeView(TrainedView):
     """Confusion, calibration and the map of the pool, of the chosen round's network."""
 
     title, name = "The network", "network"
 
     def __init__(self, changed: Callable[[], None]):
         super().__init__(changed)
-        self.found: dict[tuple[Path, int], Diagnosis] = {}
-        self.latest = Latest("diagnose", self._work, lambda request, error: say(self.status, error, error=True))
-        self.status, self.shown = status(), w.HTML()
         train = button("Train the network of this round again", "Some seconds with LeNet", self._ask, "primary")
         self.box = w.VBox([w.HBox([train]), self.status, self.shown])
 
@@ -35,10 +52,8 @@ class KnowledgeView(View):
         say(self.status, f"Training the network of round {self.number} again …")
         self.latest.ask((self.run, self.number))
 
-    def _work(self, request):
-        run, number = request
-        self.found[run.path, number] = diagnose(run, number)
-        self.changed()
+    def compute(self, run, number):
+        return diagnose(run, number)
 
     @property
     def _now(self) -> Diagnosis | None:
@@ -77,16 +92,13 @@ class KnowledgeView(View):
         return png(network_figures.pool_map, *self._map())
 
 
-class DoubtsView(View):
+class DoubtsView(TrainedView):
     """Labels that are likely wrong, the most doubtful first."""
 
     title, name = "Doubtful labels", "doubts"
 
     def __init__(self, changed: Callable[[], None]):
         super().__init__(changed)
-        self.found: dict[tuple[Path, int], list[Doubt]] = {}
-        self.latest = Latest("doubts", self._work, lambda request, error: say(self.status, error, error=True))
-        self.status, self.shown = status(), w.HTML()
         rank = button(
             "Rank the labels up to this round", "Trains four networks, none of which sees what it judges", self._ask, "primary"
         )
@@ -96,10 +108,8 @@ class DoubtsView(View):
         say(self.status, f"Training four networks on the labels of round {self.number} …")
         self.latest.ask((self.run, self.number))
 
-    def _work(self, request):
-        run, number = request
-        self.found[run.path, number] = doubtful_labels(run, number)
-        self.changed()
+    def compute(self, run, number):
+        return doubtful_labels(run, number)
 
     def draw(self, number):
         self.number = number
@@ -125,7 +135,7 @@ def doubt_cards(run: RecordedRun, found: list[Doubt]) -> list[Card]:
     for d in found[:DOUBTS]:
         truth = [] if d.true == d.label else [class_line(names, d.true)]
         lines = [f"image {d.image}", f"labelled {names[d.label]}: {d.of_label:.0%}", f"rather {names[d.instead]}", *truth]
-        image, noisy = run.problem.train[d.image : d.image + 1][0], bool(run.problem.train.noisy_N[d.image])
+        image, noisy = run.problem.train.image(d.image), bool(run.problem.train.noisy_N[d.image])
         made.append(Card(image, lines, noisy, d.true))
     return made
 
@@ -139,18 +149,15 @@ def doubts_html(run: RecordedRun, found: list[Doubt]) -> str:
     return note(said, bold=True) + cards(doubt_cards(run, found), run.class_names)
 
 
-class HistoryView(View):
+class HistoryView(TrainedView):
     """One image: who queried it and when, and what the networks took it for."""
 
     title, name = "One image", "image"
 
     def __init__(self, changed: Callable[[], None]):
         super().__init__(changed)
-        self.found: dict[tuple[Path, int], pd.DataFrame] = {}
-        self.latest = Latest("history", self._work, lambda request, error: say(self.status, error, error=True))
         self.image = control(w.IntText, "image", "The number of a training image, as on the cards", width="250px", value=0)
         follow = button("Follow it through the rounds", f"Trains the networks of up to {FOLLOWED} rounds again", self._ask)
-        self.status, self.shown = status(), w.HTML()
         self.box = w.VBox([w.HBox([self.image, follow]), self.status, self.shown])
         self._on_change(self.image)
 
@@ -163,12 +170,9 @@ class HistoryView(View):
         say(self.status, "Training the networks of the rounds again …")
         self.latest.ask((self.run, self.image.value))
 
-    def _work(self, request):
-        run, image = request
+    def compute(self, run, image):
         last = run.rounds[-1].round
-        numbers = sorted({round(k * last / max(1, FOLLOWED - 1)) for k in range(FOLLOWED)}) if last else [0]
-        self.found[run.path, image] = over_rounds(run, image, numbers)
-        self.changed()
+        return over_rounds(run, image, sorted({round(k * last / max(1, FOLLOWED - 1)) for k in range(FOLLOWED)}))
 
     def draw(self, number):
         self.number, image, n = number, self.image.value, len(self.run.problem.dataset.train_images)
@@ -177,7 +181,7 @@ class HistoryView(View):
             return say(self.status, f"image is {image}, but must be from 0 to {n - 1:,}.", error=True)
         train, true = self.run.problem.train, int(self.run.problem.dataset.train_labels[image])
         named = class_line(self.run.class_names, true)
-        card = Card(train[image : image + 1][0], [f"image {image}", named], bool(train.noisy_N[image]), true)
+        card = Card(train.image(image), [f"image {image}", named], bool(train.noisy_N[image]), true)
         asked, found = history(self.peers, image), self.found.get((self.run.path, image))
         table = asked.assign(score=asked.score.map("{:.4g}".format)).astype(str)
         html = cards([card], self.run.class_names) + (html_table(table) if len(asked) else note("No strategy has queried it."))

@@ -5,7 +5,7 @@ import pandas as pd
 from ..ledger import Round
 from ..results.replay import Recomputed, RecordedRun
 from .cards import Card, cards, class_line, note
-from .scores import score_line
+from .score_lines import score_line
 
 PAGE = 10  # images shown at once
 ALL, NOISY, MISCLASSIFIED, ERRORS = "all queries", "noisy images", "misclassified", "the oracle's errors"
@@ -46,7 +46,7 @@ def round_cards(run: RecordedRun, round: Round, ranks: list[int], found: Recompu
             lines.append("no label given" if given is None else f"labelled {run.class_names[given]}")
         lines += score_line(run.config["strategy"], round.scores[rank])
         prediction = found.predictions[rank] if found else None
-        made.append(Card(run.problem.train[image : image + 1][0], lines, round.noisy[rank], true, prediction))
+        made.append(Card(run.problem.train.image(image), lines, round.noisy[rank], true, prediction))
     return made
 
 

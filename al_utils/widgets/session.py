@@ -178,4 +178,4 @@ class Session:
         if first:
             assert self.images
             return self.images.uri(image)
-        return data_uri(png_pixels(self.open().train[image : image + 1][0]))
+        return data_uri(png_pixels(self.open().train.image(image)))

@@ -147,7 +147,7 @@ def who_html(runs: list[RecordedRun], number: int, who: str) -> str:
         true = int(problem.dataset.train_labels[image])
         when = [f"{name}: round {r:.0f}" for name, r in table.loc[image].dropna().items()]
         lines = [f"image {image}, {class_line(runs[0].class_names, true)}", *when]
-        shown.append(Card(problem.train[image : image + 1][0], lines, bool(problem.train.noisy_N[image]), true))
+        shown.append(Card(problem.train.image(image), lines, bool(problem.train.noisy_N[image]), true))
     rest = note(f"{len(chosen) - MANY} more are in the CSV file.") if len(chosen) > MANY else ""
     return head + cards(shown, runs[0].class_names, none="none") + rest
 
@@ -186,7 +186,7 @@ class WhoView(View):
         names, table = self.run.class_names, self.table()[:MANY]
         train = self.run.problem.train
         shown = [
-            Card(train[i : i + 1][0], [f"image {i}", class_line(names, c)], noisy)
+            Card(train.image(i), [f"image {i}", class_line(names, c)], noisy)
             for i, c, noisy in zip(table["image"], table["class"], table["noisy"])
         ]
         return png(query_figures.image_cards, shown, names)
