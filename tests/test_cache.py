@@ -123,7 +123,7 @@ def test_ledgers_in_the_reports_are_of_todays_data():
 def test_a_kill_while_it_is_written_leaves_nothing_for_ever(tmp_path, monkeypatch):
     """The writer is killed between two arrays; whoever writes next, a while later, clears up, but not after a living one."""
     slow = (
-        "import time, numpy as np\nfrom al_utils import cache\n"
+        "import time, numpy as np\nfrom al_utils.data import cache\n"
         "class Slow(np.ndarray):\n"
         "    @property\n"
         "    def data(self):\n"
