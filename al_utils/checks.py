@@ -1,10 +1,9 @@
 """What a configuration needs of what is registered: refused before anything is computed."""
 
-from . import acquisition, memory, sources
+from . import acquisition, datasets, memory, models, noise, sources
 from .config import ExperimentConfig
-from .data import datasets, noise
-from .networks import models, recipes
-from .networks.training import batch_sizes
+from .networks import recipes
+from .training import batch_sizes
 
 
 def check_names_known(config: ExperimentConfig) -> None:

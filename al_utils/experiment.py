@@ -8,16 +8,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from . import acquisition, checks
+from . import acquisition, checks, models
 from .compute.machine import Stopwatch, environment, fixed_threads
 from .config import ExperimentConfig
 from .fitting import measure, train_model
 from .ledger import Ledger, LedgerError, Round, check_header
-from .networks import models
-from .networks.training import Diverged, batch_sizes
 from .oracle import Oracle, checked_answers, described
 from .problem import Problem, after, prepare
 from .querying import query
+from .training import Diverged, batch_sizes
 
 
 def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, oracle: Oracle | None = None) -> Iterator[Round]:

@@ -4,14 +4,14 @@ from functools import partial
 
 from torch import Tensor
 
-from .data.noise import Images
-from .networks import models
+from . import models
+from .known import Outputs, State
 from .networks.classifier import Classifier
-from .networks.known import Outputs, State
 from .networks.recipes import Augmented
-from .networks.training import evaluate, fit
+from .noise import Images
 from .problem import Problem, after
 from .randomness import generator
+from .training import evaluate, fit
 
 
 def train_model(problem: Problem, number: int, labelled: Tensor) -> tuple[Classifier, float]:

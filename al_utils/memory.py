@@ -9,9 +9,9 @@ from typing import cast
 import torch
 from torch import nn
 
+from . import models
 from .acquisition import Acquisition
 from .config import ExperimentConfig
-from .networks import models
 from .networks.classifier import Classifier
 
 FLOAT = 4  # bytes

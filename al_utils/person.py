@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .data.image_keys import ImageKey, ImageKeys
+from .image_keys import ImageKey, ImageKeys
 from .ledger import LedgerError, Round
 
 LABEL, SKIP, UNRECOGNISABLE, UNDO = "label", "skip", "unrecognisable", "undo"

@@ -5,15 +5,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from . import acquisition, checks
+from . import acquisition, checks, models
 from .config import ExperimentConfig
-from .data.datasets import Dataset, load_dataset
-from .data.noise import Images, draw_jitter, make_noise
-from .data.splits import Split, check_fits, split_dataset
+from .datasets import Dataset, load_dataset
+from .known import Known
 from .ledger import Round
-from .networks import models
-from .networks.known import Known
+from .noise import Images, draw_jitter, make_noise
 from .randomness import generator
+from .splits import Split, check_fits, split_dataset
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import yaml
 
-from al_utils.data.datasets import load_dataset
+from al_utils.datasets import load_dataset
 from al_utils.ledger import read_ledger
 from al_utils.sweep import __main__ as command_line
 from al_utils.sweep.jobs import ROOT

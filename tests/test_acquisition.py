@@ -11,7 +11,7 @@ import al_utils as al
 from al_utils import acquisition, scoring
 from al_utils.acquisition import Acquisition
 from al_utils.experiment import run_experiment
-from al_utils.networks.models import build_model
+from al_utils.models import build_model
 from al_utils.problem import prepare
 from al_utils.querying import candidates, query
 from al_utils.randomness import generator

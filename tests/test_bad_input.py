@@ -17,7 +17,7 @@ from PIL import Image
 
 from al_utils import run_experiment
 from al_utils.data import origins
-from al_utils.data.datasets import DatasetError, load_dataset
+from al_utils.datasets import DatasetError, load_dataset
 from al_utils.sweep.cluster import SweepError, connect
 
 NO_CUDA = "cuda:99"  # also on a machine with some

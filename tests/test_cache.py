@@ -16,7 +16,7 @@ import torch
 from conftest import ROOT
 
 from al_utils.data import cache
-from al_utils.data.datasets import DatasetError, load_dataset
+from al_utils.datasets import DatasetError, load_dataset
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 import pytest
 
-from al_utils import acquisition, checks, memory
+from al_utils import acquisition, checks, memory, models
 from al_utils.config import ExperimentConfig
-from al_utils.networks import models
 
 OF_TWO = "it needs 2 images"
 

@@ -4,10 +4,9 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from al_utils import acquisition
+from al_utils import acquisition, datasets, models, noise
 from al_utils.config import OPTIONS, PROTOCOLS, SCENARIOS, ExperimentConfig, check_injected, recorded, run_name
-from al_utils.data import datasets, noise
-from al_utils.networks import models, recipes
+from al_utils.networks import recipes
 from al_utils.results import phrases
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from al_utils.data.datasets import DatasetError, load_dataset
+from al_utils.datasets import DatasetError, load_dataset
 
 
 def test_embedded_digits():

@@ -13,9 +13,9 @@ from al_utils import ExperimentConfig, read_ledger
 from al_utils.experiment import run_experiment, run_round
 from al_utils.fitting import train_model
 from al_utils.ledger import LedgerError
-from al_utils.networks.training import Diverged
 from al_utils.problem import prepare
 from al_utils.querying import query, unlabelled
+from al_utils.training import Diverged
 
 
 def without_timings(path):

@@ -28,10 +28,9 @@ from little_sweeps import (
     write_sweep,
 )
 
-from al_utils.data.datasets import load_dataset
+from al_utils.datasets import load_dataset
 from al_utils.experiment import header, run_experiment
 from al_utils.ledger import Ledger, LedgerError, read_ledger
-from al_utils.networks.training import Diverged
 from al_utils.problem import prepare
 from al_utils.results.studies import read_runs
 from al_utils.sweep import __main__ as command_line
@@ -39,6 +38,7 @@ from al_utils.sweep import jobs, signals, whole
 from al_utils.sweep.cluster import SweepError, connect, execute
 from al_utils.sweep.grid import load_sweep
 from al_utils.sweep.jobs import ROOT
+from al_utils.training import Diverged
 
 NAME = "mnist5k__lenet__random__none__seed-"
 

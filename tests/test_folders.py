@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from al_utils.data import folders
-from al_utils.data.datasets import DatasetError, load_dataset
+from al_utils.datasets import DatasetError, load_dataset
 
 
 def load(folder, **options):

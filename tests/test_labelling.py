@@ -8,8 +8,8 @@ import torch
 from conftest import tiny
 
 from al_utils import ExperimentConfig, Round, read_ledger
-from al_utils.data.datasets import load_dataset
 from al_utils.data.folders import DatasetError
+from al_utils.datasets import load_dataset
 from al_utils.person import FIRST, Answer, read_answers
 from al_utils.widgets.desk import keys_for
 from al_utils.widgets.labeller import EXPORTS, MANY, Labeller

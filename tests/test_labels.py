@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from al_utils.data.datasets import load_dataset
-from al_utils.data.image_keys import keys_of_dataset, keys_of_files
+from al_utils.datasets import load_dataset
+from al_utils.image_keys import keys_of_dataset, keys_of_files
 from al_utils.labels.agreement import cohen_kappa, fleiss_kappa, said_of
 from al_utils.labels.label_studio import label_studio_config, read_label_studio
 from al_utils.labels.tables import LabelsError, read_csv

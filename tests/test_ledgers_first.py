@@ -15,7 +15,7 @@ from conftest import ROOT, tiny
 from little_sweeps import finish, gone, ledgers, wait_until, write_notebook, write_sweep
 
 from al_utils import own, read_ledger
-from al_utils.data.datasets import load_dataset
+from al_utils.datasets import load_dataset
 from al_utils.sweep import __main__ as command_line
 from al_utils.sweep import local, whole
 from al_utils.sweep.grid import load_sweep

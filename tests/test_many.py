@@ -10,10 +10,9 @@ import torch
 from conftest import ROOT, tiny
 from little_sweeps import wait_until
 
-from al_utils import Ledger, read_ledger
+from al_utils import Ledger, read_ledger, training
 from al_utils.experiment import run_experiment
 from al_utils.fitting import train_model
-from al_utils.networks import training
 from al_utils.problem import prepare
 from al_utils.querying import query, unlabelled
 from al_utils.sweep.local import run_many

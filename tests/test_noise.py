@@ -6,7 +6,7 @@ import torchvision.transforms.v2 as transforms
 from conftest import tiny
 
 import al_utils as al
-from al_utils.data.noise import AddGaussianNoise, AddSaltAndPepperNoise, Images
+from al_utils.noise import AddGaussianNoise, AddSaltAndPepperNoise, Images
 from al_utils.problem import prepare
 from al_utils.randomness import generator
 

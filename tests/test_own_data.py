@@ -7,8 +7,9 @@ from conftest import tiny
 from PIL import Image
 
 import al_utils as al
-from al_utils.data import datasets, noise, origins
-from al_utils.data.datasets import DatasetError, load_dataset
+from al_utils import datasets, noise
+from al_utils.data import origins
+from al_utils.datasets import DatasetError, load_dataset
 from al_utils.experiment import header, run_experiment
 from al_utils.ledger import LedgerError
 from al_utils.problem import prepare

@@ -9,14 +9,15 @@ from conftest import tiny
 from torch import Tensor, nn
 
 import al_utils as al
+from al_utils import known, models, training
 from al_utils.experiment import run_experiment
 from al_utils.fitting import train_model
 from al_utils.ledger import LedgerError
-from al_utils.networks import dropout, known, models, own_network, training
-from al_utils.networks.models import build_model
-from al_utils.networks.training import CHUNK, embeddings, predict_log_probs
+from al_utils.models import build_model
+from al_utils.networks import dropout, own_network
 from al_utils.problem import prepare
 from al_utils.randomness import generator
+from al_utils.training import CHUNK, embeddings, predict_log_probs
 
 SHAPE = (1, 28, 28)
 

@@ -8,8 +8,8 @@ import pytest
 from conftest import tiny
 
 from al_utils import read_ledger
-from al_utils.data.image_keys import ImageKeys, keys_of_dataset
 from al_utils.experiment import run_experiment
+from al_utils.image_keys import ImageKeys, keys_of_dataset
 from al_utils.ledger import LedgerError, Round
 from al_utils.person import FIRST, IMPORTED, Answer, Person, Stopped, append_answers, held, read_answers
 from al_utils.problem import prepare

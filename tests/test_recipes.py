@@ -11,11 +11,11 @@ import al_utils as al
 from al_utils import config
 from al_utils.experiment import run_experiment
 from al_utils.fitting import train_model
+from al_utils.models import build_model
 from al_utils.networks import recipes
-from al_utils.networks.models import build_model
-from al_utils.networks.training import Best, batches, evaluate, fit, gradient_step
 from al_utils.problem import after, prepare
 from al_utils.randomness import generator
+from al_utils.training import Best, batches, evaluate, fit, gradient_step
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from conftest import ROOT
 from little_sweeps import checkout, descendants, finish, gone, run_all, wait_until
 
 from al_utils.config import ExperimentConfig, run_name
-from al_utils.data.datasets import DatasetError, load_dataset
+from al_utils.datasets import DatasetError, load_dataset
 from al_utils.sweep.page import render
 
 # JupyterLab

@@ -6,9 +6,8 @@ import linecache
 import pytest
 from conftest import tiny
 
-from al_utils import acquisition, checks, run_experiment, sources
+from al_utils import acquisition, checks, models, run_experiment, sources
 from al_utils.ledger import LedgerError, read_ledger, read_ledgers
-from al_utils.networks import models
 from al_utils.results import replay
 
 CELLS = iter(range(1_000))

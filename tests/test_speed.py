@@ -10,13 +10,13 @@ import pytest
 import torch
 from conftest import tiny
 
-from al_utils import acquisition, run_experiment
+from al_utils import acquisition, run_experiment, training
 from al_utils.chapters import speed
 from al_utils.compute import parallel
-from al_utils.networks import fast_lenet, training
-from al_utils.networks.models import build_model
-from al_utils.networks.training import CHUNK, batches, predict_log_probs, predictions
+from al_utils.models import build_model
+from al_utils.networks import fast_lenet
 from al_utils.randomness import generator
+from al_utils.training import CHUNK, batches, predict_log_probs, predictions
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {"mnist": (1, 28, 28), "cifar": (3, 32, 32), "odd": (1, 29, 35)}

@@ -6,10 +6,10 @@ import pytest
 import torch
 from conftest import tiny
 
-from al_utils.data.datasets import load_dataset
-from al_utils.data.splits import check_fits, class_sizes, split
+from al_utils.datasets import load_dataset
 from al_utils.experiment import run_experiment
 from al_utils.problem import prepare
+from al_utils.splits import check_fits, class_sizes, split
 
 
 def labels(*sizes):

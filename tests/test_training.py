@@ -9,10 +9,10 @@ from conftest import tiny
 from torch import nn
 
 from al_utils import ExperimentConfig
+from al_utils.models import build_model
 from al_utils.networks import fast_lenet
-from al_utils.networks.models import build_model
-from al_utils.networks.training import Diverged, batch_sizes, batches, evaluate, fit, gradient_step
 from al_utils.randomness import generator
+from al_utils.training import Diverged, batch_sizes, batches, evaluate, fit, gradient_step
 
 
 def test_no_batch_is_smaller_than_the_network_needs():

@@ -17,11 +17,11 @@ from al_utils import ExperimentConfig, Ledger, Round, acquisition, read_ledger
 from al_utils.chance import at_chance
 from al_utils.compute.machine import fixed_threads
 from al_utils.experiment import header, run_experiment
-from al_utils.networks.training import predict_log_probs
 from al_utils.oracle import NoisyOracle
 from al_utils.problem import prepare
 from al_utils.records import METRICS
 from al_utils.results import diagnosis, replay
+from al_utils.training import predict_log_probs
 from al_utils.widgets import (
     cards,
     explore,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch import nn
 
-from ..networks.models import build_model
+from ..models import build_model
 from ..randomness import generator
 from ..results.looks import styled
 

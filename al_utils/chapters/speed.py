@@ -22,13 +22,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from .. import acquisition, fitting, querying
 from ..compute.machine import fixed_threads
 from ..config import ROOT, ExperimentConfig
-from ..data.noise import Images
-from ..networks.models import build_model
-from ..networks.training import fit, predictions
+from ..models import build_model
+from ..noise import Images
 from ..problem import Problem, prepare
 from ..randomness import generator
 from ..results.looks import styled
 from ..scoring import score_in_chunks
+from ..training import fit, predictions
 from ..words import and_list, label
 
 NAMES = {"plain": "plain PyTorch loop", "baal": "baal 2.1.0", "ours": "this project"}

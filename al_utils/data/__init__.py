@@ -1,1 +1,1 @@
-"""Where images come from, and how they are split and made noisy."""
+"""What data sets are made of: files, folders, arrays, and the cache."""

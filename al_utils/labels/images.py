@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..data import folders
-from ..data.datasets import load_dataset
-from ..data.image_keys import ImageKeys, keys_of_dataset, keys_of_files
+from ..datasets import load_dataset
+from ..image_keys import ImageKeys, keys_of_dataset, keys_of_files
 from ..person import Answer
 from .tables import LabelsError
 

@@ -1,1 +1,1 @@
-"""Networks, and how they are trained."""
+"""What networks and their training are made of."""

@@ -177,9 +177,9 @@ def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict], needed: bo
     data is not `needed`: it may not be there any more.
     """
     from .. import checks
-    from ..data.datasets import load_dataset
     from ..data.folders import DatasetError
-    from ..data.splits import check_fits
+    from ..datasets import load_dataset
+    from ..splits import check_fits
 
     for run in sweep.runs:
         checks.check_names_known(run.config)

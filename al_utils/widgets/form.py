@@ -5,10 +5,8 @@ from collections.abc import Sequence
 
 import ipywidgets as w
 
-from .. import acquisition
+from .. import acquisition, datasets, models, noise
 from ..config import OPTIONS, PROTOCOLS, ExperimentConfig
-from ..data import datasets, noise
-from ..networks import models
 from ..words import label
 from .controls import control
 

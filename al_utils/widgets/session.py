@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..config import ExperimentConfig
 from ..data import folders
-from ..data.image_keys import keys_of_dataset
 from ..experiment import run_experiment
+from ..image_keys import keys_of_dataset
 from ..ledger import Round, read_ledger
 from ..person import FIRST, Answer, Person, held, read_answers
 from ..problem import Problem, prepare

@@ -10,7 +10,7 @@ import torch
 
 from ..data import folders, pictures
 from ..data.folders import UNLABELLED, DatasetError
-from ..data.image_keys import keys_of_files
+from ..image_keys import keys_of_files
 from ..person import LABEL, Answer
 from ..randomness import generator
 from .cards import data_uri, png_pixels

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..options import check_choice
-from ..words import dataset_label
-from . import arrays, cache, origins
-from .arrays import Arrays
-from .folders import DatasetError
-from .origins import NAMES
+from .data import arrays, cache, origins
+from .data.arrays import Arrays
+from .data.folders import DatasetError
+from .data.origins import NAMES
+from .options import check_choice
+from .words import dataset_label
 
 registry: dict[str, Callable[[], dict]] = {}
 _made: dict[str, tuple[Callable[[], dict], "Dataset"]] = {}  # registered data sets that were asked for, in this process

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..config import ExperimentConfig
-from ..randomness import generator
+from .config import ExperimentConfig
 from .datasets import Dataset
+from .randomness import generator
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..options import check_choice
-from . import fast_lenet, own_network
-from .classifier import Classifier
+from .networks import fast_lenet, own_network
+from .networks.classifier import Classifier
+from .options import check_choice
 
 
 @dataclass(frozen=True)

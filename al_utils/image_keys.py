@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from . import folders
+from .data import folders
 from .datasets import Dataset
 
 

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..compute import parallel
-from ..config import ExperimentConfig
-from ..randomness import seeded
-from . import fast_lenet, models
-from .classifier import Classifier
-from .recipes import LOSSES, learning_rate
-from .recipes import register_augmentation as register_augmentation  # al.training.register_augmentation
+from . import models
+from .compute import parallel
+from .config import ExperimentConfig
+from .networks import fast_lenet
+from .networks.classifier import Classifier
+from .networks.recipes import LOSSES, learning_rate
+from .networks.recipes import register_augmentation as register_augmentation  # al.training.register_augmentation
+from .randomness import seeded
 
 CHUNK = 500  # images a forward pass; larger ones fall out of the cache and are slower
 BINS = 15  # of confidence, for the expected calibration error (Guo et al. 2017)

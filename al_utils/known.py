@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .classifier import Classifier, Head
+from .networks.classifier import Classifier, Head
 from .training import trunk_outputs
 
 State = dict[str, Tensor]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..config import ExperimentConfig
-from ..options import check_choice
+from .config import ExperimentConfig
+from .options import check_choice
 
 NoiseFunction = Callable[[Tensor, torch.Generator], Tensor]
 PAPER = ("none", "gaussian", "salt_and_pepper")
