@@ -119,3 +119,16 @@ def test_anatomy(path):
         assert re.fullmatch(r"\w+: (int|float|str|bool) = .+  # .+", line), line
     assert not any(c.get("outputs") or c.get("execution_count") for c in notebook.cells)
     assert not re.search(rf"{re.escape(os.path.expanduser('~'))}/|/home/", path.read_text())
+
+
+AT_DEFAULTS = ["01_explore_strategies", pytest.param("02_experiment", marks=pytest.mark.slow), "03_inspect_queries",
+               "04_be_the_oracle", "05_report"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AT_DEFAULTS)
+def test_run_all_at_the_defaults(name, tmp_path):
+    """As a new user presses Run All, on the results that come with the project."""
+    status, said = command("papermill", f"notebooks/{name}.ipynb", tmp_path / f"{name}.ipynb", timeout=1_800)
+    assert status == 0, said
+    cells = nbformat.read(tmp_path / f"{name}.ipynb", 4).cells
+    assert not [o for c in cells for o in c.get("outputs", []) if o.output_type == "error" or o.get("name") == "stderr"]
