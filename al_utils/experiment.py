@@ -35,6 +35,8 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
         LedgerError: see `Ledger` and `check_rounds`. training.Diverged: the loss is not finite.
     """
     problem = prepare(config)
+    if oracle:
+        described(oracle)
     if oracle is None and (unknown := int((problem.dataset.train_labels < 0).sum())):
         raise ValueError(
             f"{unknown:,} images of {problem.dataset.label} have no label, so an oracle must answer: "
