@@ -94,7 +94,7 @@ def test_each_thing_of_ones_own_runs_from_a_cell_and_in_a_sweep(tmp_path):
     status, said = command("papermill", "notebooks/09_your_own.ipynb", tmp_path / "out.ipynb", *small)
     assert status == 0, said
     shown = text_of(tmp_path / "out.ipynb")
-    assert shown.count("round   1 ") == 14 and "8 of 8 ledgers are finished" in shown
+    assert shown.count("round   1 ") == 15 and "8 of 8 ledgers are finished" in shown
     assert "did you mean 'least_confidence'" in shown and "strategy='careless' returned scores of shape" in shown
     frame = read_ledgers(tmp_path / "my_sweep")
     assert set(frame.model) == {"lenet", "small_mlp"} and set(frame.strategy) == {"random", "least_sure"}
