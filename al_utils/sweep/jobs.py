@@ -78,8 +78,9 @@ def count_rounds(ledger: Path) -> int:
 
 
 def ended_early(ledger: Path) -> bool:
-    """Whether a whole line of a ledger says that its run is finished. In a text JSON writes these letters otherwise."""
-    return ledger.exists() and b', "ended": "' in ledger.read_bytes().rpartition(b"\n")[0]
+    """Whether a whole round of a ledger says that its run is finished; in a text, JSON writes these letters otherwise."""
+    rounds = ledger.read_bytes().rpartition(b"\n")[0].partition(b"\n")[2] if ledger.exists() else b""
+    return b', "ended": "' in rounds
 
 
 def run_notebook(
