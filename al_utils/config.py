@@ -84,6 +84,7 @@ class ExperimentConfig:
     n_query: int = option(-1, "queries a round", left_open=_SCENARIO, at_least=0)
     n_rounds: int = option(-1, "rounds of queries", left_open=_SCENARIO, at_least=0)
     n_valid: int = option(-1, "validation images", note="none (0) give no validation accuracy", left_open=_SCENARIO, at_least=0)
+    stop_after: int = option(0, "rounds without a better validation accuracy that end the run (0: never)", at_least=0, older=0)
     initial_draw: str = option("balanced", "initial labels and validation images are", older="balanced", choices=dict(
         balanced="as many of each class", random="drawn at random (a rare class may be missing)"))
     imbalance: float = option(1.0, "imbalance of the training images", note="a long tail, the first class by the last; "
@@ -275,6 +276,8 @@ def _check_together(c: ExperimentConfig) -> None:
             f"patience={c.patience} and keep_weights={c.keep_weights!r} need validation images, but n_valid=0: "
             "set patience=0 and keep_weights='last', or n_valid."
         )
+    if c.n_valid == 0 and c.stop_after:
+        raise ValueError(f"stop_after={c.stop_after} needs validation images, but n_valid=0: set stop_after=0, or n_valid.")
     if c.n_rounds and not c.n_query:
         raise ValueError(f"n_rounds={c.n_rounds} needs n_query of at least 1; for no queries set n_rounds=0.")
     if c.last_batch == "drop" and c.n_initial < c.batch_size:

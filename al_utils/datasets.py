@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import sources
 from .data import arrays, cache, origins
 from .data.arrays import Arrays
 from .data.folders import DatasetError
@@ -119,7 +120,8 @@ def _registered(name: str) -> Dataset:
     function = registry[name]
     if name in _made and _made[name][0] is function:
         return _made[name][1]
-    given = function()
+    with sources.named(f"the data set {name!r}"):
+        given = function()
     if not isinstance(given, dict) or not {"train", "test"} <= set(given) <= {"train", "test", "valid", "class_names"}:
         what = f"the keys {', '.join(map(str, given))}" if isinstance(given, dict) else f"type {type(given).__name__}"
         raise DatasetError(

@@ -16,6 +16,7 @@ from .ledger import Ledger, LedgerError, Round, check_header
 from .oracle import Oracle, checked_answers, described
 from .problem import Problem, after, prepare
 from .querying import query
+from .records import is_over, without_gain
 from .training import Diverged, batch_sizes
 
 
@@ -24,7 +25,7 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
 
     A killed run that is started again goes on after its last whole round, with the result of an undisturbed one. So does
     a finished one that is asked for more rounds. Each of the `n_rounds` rounds trains from scratch, evaluates and queries;
-    a last one trains and evaluates on all labels.
+    a last one trains and evaluates on all labels. With `stop_after` an earlier one may be the last: it queries nothing.
 
     Args:
         ledger: path of the run's ledger, from the project's root if it is relative; None keeps none.
@@ -35,6 +36,8 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
         LedgerError: see `Ledger` and `check_rounds`. training.Diverged: the loss is not finite.
     """
     problem = prepare(config)
+    if oracle:
+        described(oracle)
     if oracle is None and (unknown := int((problem.dataset.train_labels < 0).sum())):
         raise ValueError(
             f"{unknown:,} images of {problem.dataset.label} have no label, so an oracle must answer: "
@@ -48,7 +51,8 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
         yield from done
         if book and book.stopped:
             raise Diverged(book.stopped)
-        for number in range(len(done), config.n_rounds + 1):
+        while not is_over(done, config.n_rounds):
+            number = len(done)
             now, labelled = after(problem, done)
             try:
                 with fixed_threads():
@@ -78,7 +82,8 @@ def run_round(problem: Problem, number: int, labelled: Tensor) -> Round:
     queried: list[int] = []
     scores: list[float] = []
     notes = [_note_on_batches(problem.config, len(labelled))]
-    if number < problem.config.n_rounds:
+    ended = without_gain(problem.config.stop_after, [*(r.metrics for r in problem.before), metrics])
+    if number < problem.config.n_rounds and not ended:
         queried, scores = query(problem, number, model, labelled, watch)
         notes.append(acquisition.get(problem.config.strategy, problem.config.posterior).note)
     return Round(
@@ -91,6 +96,7 @@ def run_round(problem: Problem, number: int, labelled: Tensor) -> Round:
         noisy=problem.train.noisy_N[queried].tolist(),
         seconds={part: float(f"{spent:.4f}") for part, spent in watch.seconds.items()},
         note="; ".join(filter(None, notes)),
+        ended=ended if number < problem.config.n_rounds else "",
     )
 
 

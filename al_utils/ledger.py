@@ -68,7 +68,7 @@ class Ledger:
         """Go on with the run in the file, which may have been planned with fewer rounds."""
         planned, asked = found["config"]["n_rounds"], config["n_rounds"]
         was_on, now_on = (c["device"].partition(":")[0] for c in (found["config"], config))
-        if was_on != now_on and len(self.rounds) <= asked and not self.stopped:
+        if was_on != now_on and not records.is_over(self.rounds, asked) and not self.stopped:
             raise LedgerError(
                 f"{self.path} was begun on {was_on} and has {len(self.rounds)} of {asked + 1} rounds: on {now_on} it would not "
                 f"go on to the same result. Use device={was_on!r}, or another path."

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from . import sources
 from .networks import fast_lenet, own_network
 from .networks.classifier import Classifier
 from .options import check_choice
@@ -54,6 +55,7 @@ def _add(name: str, make: Callable, smallest_batch: int) -> Callable:
         inspect.signature(make).bind(1, 10, (28, 28))
     except TypeError as error:
         raise ValueError(f"model={name!r} must take channels, n_classes and (height, width): {error}.") from None
+    sources.check_name_free("model", name, _registry[name].make if name in _registry else None, make)
     _registry[name] = Registered(make, smallest_batch)
     return make
 

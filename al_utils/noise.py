@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from . import sources
 from .config import ExperimentConfig
 from .options import check_choice
 
@@ -148,7 +149,8 @@ class OwnNoise(Noise):
 
     def noisy(self, images_N_C_H_W: Tensor) -> Tensor:
         name = self.function.__name__
-        noisy = self.function(images_N_C_H_W.clone(), self.generator)
+        with sources.named(f"noise={name!r}"):
+            noisy = self.function(images_N_C_H_W.clone(), self.generator)
         if not isinstance(noisy, Tensor) or noisy.shape != images_N_C_H_W.shape:
             found = f"shape {list(noisy.shape)}" if isinstance(noisy, Tensor) else f"type {type(noisy).__name__}"
             raise ValueError(f"noise={name!r} returned {found}, but must return a tensor {list(images_N_C_H_W.shape)}.")

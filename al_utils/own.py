@@ -1,16 +1,21 @@
 """Networks, strategies, data sets and noises of one's own, in files that are named where a run is described."""
 
 import hashlib
-import importlib.util
+import linecache
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 from .config import located
 
+_executed: dict[str, bytes] = {}  # a module's name -> the source that was executed last
+
 
 def load_code(files: str | Iterable[str | Path]) -> None:
-    """Execute Python files that register something, each once in a process; a relative path starts at the project's root.
+    """Execute Python files that register something; a relative path starts at the project's root.
+
+    In a process each is executed once, and again when it has changed.
 
     Args:
         files: paths, or one text with commas between them.
@@ -22,19 +27,26 @@ def load_code(files: str | Iterable[str | Path]) -> None:
         return load_code([file.strip() for file in files.split(",") if file.strip()])
     for file in files:
         path = located(file)
-        name = f"own_code_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
-        if name in sys.modules:
-            continue
         if path.suffix != ".py" or not path.is_file():
             raise ValueError(f"code={str(file)!r} is no Python file: there is no {path}. Give the path of a .py file.")
-        specification = importlib.util.spec_from_file_location(name, path)
-        assert specification and specification.loader  # of a .py file there always are
-        module = sys.modules[name] = importlib.util.module_from_spec(specification)
+        source = path.read_bytes()
+        name = f"own_code_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
+        if _executed.get(name) == source:
+            continue
+        module = sys.modules[name] = ModuleType(name)  # from there Python finds a class that goes to another process
+        module.__file__ = str(path)
         try:
-            specification.loader.exec_module(module)
+            exec(compile(source, str(path), "exec"), vars(module))
         except Exception as error:
-            del sys.modules[name]
             raise ValueError(f"code={str(file)!r}: {_where(error, path)}{type(error).__name__}: {error}") from error
+        _executed[name] = source
+        _keep_source(path, source)
+
+
+def _keep_source(path: Path, source: bytes) -> None:
+    """Have Python show this as the file's source, whatever the file says later: it is what was executed, and is hashed."""
+    lines = source.decode(errors="replace").splitlines(keepends=True)
+    linecache.cache[str(path)] = len(source), None, lines, str(path)
 
 
 def _where(error: Exception, path: Path) -> str:

@@ -5,7 +5,7 @@ That queries are images of the run's own pool shows only beside its data: see `e
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ METRICS = ("train_loss", "valid_accuracy", "test_accuracy", "test_accuracy_clean
 _SHARES = ("valid_accuracy", "test_accuracy", "test_accuracy_clean", "test_ece")  # between 0 and 1
 _JSON_NAMES = {"true_classes": "classes"}  # where a file says it otherwise than `Round`
 _FIELD_NAMES = {name: field for field, name in _JSON_NAMES.items()}
-_OPTIONAL = ("labels", "note")  # in a line only where there is something to say
+_OPTIONAL = ("labels", "note", "ended")  # in a line only where there is something to say
 
 
 class NewerVersion(ValueError):
@@ -33,7 +33,8 @@ class Round:
     `scores` (in the units of the acquisition function), `true_classes` (-1: not known) and `noisy` (whether the image
     carries noise) are aligned with it. The last round queries nothing. `seconds` maps fit, evaluate, predict and
     acquire to wall-clock time. `labels` is what an oracle answered (None: no label), where one was given; without one
-    the true classes are the labels. `note` says where a round was not computed quite as configured, and why.
+    the true classes are the labels. `note` says where a round was not computed quite as configured, and why. `ended` says
+    why the run is finished with this round, before the last that was planned; else it is empty.
     """
 
     round: int
@@ -46,19 +47,34 @@ class Round:
     seconds: dict[str, float] = field(default_factory=dict)
     labels: list[int | None] | None = None
     note: str = ""
+    ended: str = ""
 
     def __str__(self):
         m, s = self.metrics, sum(self.seconds.values())
         valid = f"valid {m['valid_accuracy']:6.1%}   " if "valid_accuracy" in m else ""
         return (
             f"round {self.round:3d}   {self.n_labels:6,d} labels   loss {m['train_loss']:.3f}   "
-            f"{valid}test {m['test_accuracy']:6.1%}   {s:5.1f} s" + (f"   ({self.note})" if self.note else "")
+            f"{valid}test {m['test_accuracy']:6.1%}   {s:5.1f} s"
+            + "".join(f"   ({said})" for said in (self.note, self.ended) if said)
         )
 
     @property
     def n_answered(self) -> int:
         """How many of the queried images have a label."""
         return len(self.queried) - (self.labels or []).count(None)
+
+
+def without_gain(stop_after: int, metrics: Sequence[Mapping[str, float]]) -> str:
+    """Why a run ends with the last of these rounds, of which the metrics are given; empty: it goes on."""
+    accuracies = [round["valid_accuracy"] for round in metrics] if stop_after else []
+    if len(accuracies) <= stop_after or max(accuracies[-stop_after:]) > max(accuracies[:-stop_after]):
+        return ""
+    return f"ended: no better validation accuracy in {stop_after} rounds"
+
+
+def is_over(rounds: Sequence[Round], n_rounds: int) -> bool:
+    """Whether these are all rounds of a run with so many rounds of queries."""
+    return len(rounds) > n_rounds or bool(rounds and rounds[-1].ended)
 
 
 def line(record: dict) -> bytes:
@@ -120,6 +136,8 @@ def checked_round(record: dict, header: dict, before: list[Round]) -> Round:
     _only(record, [name for name in names if name not in _OPTIONAL], _OPTIONAL)
     round = Round(**{_FIELD_NAMES.get(name, name): value for name, value in record.items()})
     config, n_classes = header["config"], len(header["data"]["classes"])
+    if before and before[-1].ended:
+        raise ValueError(f"the run ended with round {before[-1].round}")
     if _whole("round", round.round) != len(before):
         raise ValueError(f"round {round.round} where {len(before)} should be")
     if round.round > config["n_rounds"]:
@@ -128,6 +146,9 @@ def checked_round(record: dict, header: dict, before: list[Round]) -> Round:
     if _whole("n_labels", round.n_labels) != n_labels:
         raise ValueError(f"n_labels={round.n_labels} where the rounds before make {n_labels}")
     _check_metrics(round.metrics, has_valid=config["n_valid"] > 0)
+    due = without_gain(config["stop_after"], [*(r.metrics for r in before), round.metrics])
+    if _of_type("ended", round.ended, str) != (due if round.round < config["n_rounds"] else ""):
+        raise ValueError(f"ended is {shown(round.ended)}, which does not follow from stop_after={config['stop_after']}")
     _check_queries(round, header, before)
     for name, least, values in (("classes", -1, round.true_classes), ("labels", 0, round.labels or [])):
         for value in values:
@@ -164,7 +185,7 @@ def _check_metrics(metrics, has_valid: bool) -> None:
 
 def _check_queries(round: Round, header: dict, before: list[Round]) -> None:
     config, queried = header["config"], _indices("queried", round.queried)
-    n = config["n_query"] if round.round < config["n_rounds"] else 0
+    n = config["n_query"] if round.round < config["n_rounds"] and not round.ended else 0
     if len(queried) != n:
         raise ValueError(f"{len(queried)} queries where there should be {n}")
     known = set(header["initial"]).union(*(r.queried for r in before))

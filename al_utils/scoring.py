@@ -32,9 +32,9 @@ def score_in_chunks(strategy: Acquisition, chunks: Iterable[Tensor], n: int, gen
         # In a place of their own: small tensors kept from among large ones fragment the heap, which then grows.
         scores_N = scores_N if done else torch.empty(n, dtype=torch.float64, device=log_probs_K_m_C.device)
         m = log_probs_K_m_C.shape[1]
-        scores_N[done : done + m] = _one_an_image(strategy, strategy.function(log_probs_K_m_C, **extra), m)
+        scores_N[done : done + m] = _one_an_image(strategy, strategy(log_probs_K_N_C=log_probs_K_m_C, **extra), m)
         if not done and not sources.is_ours(strategy.function):
-            second_m = _one_an_image(strategy, strategy.function(log_probs_K_m_C, **again), m)
+            second_m = _one_an_image(strategy, strategy(log_probs_K_N_C=log_probs_K_m_C, **again), m)
             check_repeats(strategy, scores_N[:m], second_m.to(scores_N))
         done += m
     return checked_scores(strategy, scores_N, n)
@@ -46,9 +46,9 @@ def scores_of(strategy: Acquisition, given: dict, n: int, twice: bool) -> Tensor
     Raises: see `checked_scores` and `check_repeats`.
     """
     again = _again(given)
-    scores_N = checked_scores(strategy, strategy.function(**given), n)
+    scores_N = checked_scores(strategy, strategy(**given), n)
     if twice and not sources.is_ours(strategy.function):
-        check_repeats(strategy, scores_N, checked_scores(strategy, strategy.function(**again), n))
+        check_repeats(strategy, scores_N, checked_scores(strategy, strategy(**again), n))
     return scores_N
 
 
@@ -58,9 +58,9 @@ def batch_of(strategy: Acquisition, given: dict, n_pool: int, n_query: int, twic
     Raises: see `checked_batch` and `check_repeats`.
     """
     again = _again(given)
-    positions, scores = checked_batch(strategy, strategy.function(**given), n_pool, n_query)
+    positions, scores = checked_batch(strategy, strategy(**given), n_pool, n_query)
     if twice and not sources.is_ours(strategy.function):
-        check_repeats(strategy, positions, checked_batch(strategy, strategy.function(**again), n_pool, n_query)[0])
+        check_repeats(strategy, positions, checked_batch(strategy, strategy(**again), n_pool, n_query)[0])
     return positions, scores
 
 
@@ -118,6 +118,8 @@ def check_repeats(strategy: Acquisition, first: Tensor, second: Tensor) -> None:
 
 def _one_an_image(strategy: Acquisition, scores, n: int) -> Tensor:
     scores_N = _as_tensor(strategy, "scores", scores)
+    if scores_N.is_complex():
+        raise ValueError(f"strategy={strategy.function.__name__!r} returned complex scores: return real numbers.")
     if scores_N.shape != (n,):
         raise ValueError(
             f"strategy={strategy.function.__name__!r} returned scores of shape {tuple(scores_N.shape)} for {n} images: "

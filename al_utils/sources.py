@@ -1,5 +1,6 @@
-"""The source of what somebody registered: its hash tells whether two runs were made with the same function."""
+"""What somebody registered: whether it is ours, who is named when it fails, and the hash of its source."""
 
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -14,6 +15,22 @@ def is_ours(registered: Callable) -> bool:
     """Whether it came with the project, whose commit is in the ledger's header anyway."""
     home = getattr(registered, "__module__", None) or type(registered).__module__
     return home.partition(".")[0] == OURS
+
+
+def check_name_free(kind: str, name: str, registered: Callable | None, new: Callable) -> None:
+    """Raise a `ValueError` if `registered`, which has the name already, came with the project and `new` did not."""
+    if registered is not None and is_ours(registered) and not is_ours(new):
+        raise ValueError(f"{kind}={name!r} comes with the project: give yours another name.")
+
+
+@contextlib.contextmanager
+def named(what: str) -> Iterator[None]:
+    """Within it somebody's function is called: an error of it becomes a `ValueError` that says whose it is."""
+    try:
+        yield
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{what} failed: {type(error).__name__}{f': {said}' if said else ''}") from error
 
 
 def digest(registered: Callable) -> str:

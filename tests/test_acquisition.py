@@ -302,6 +302,23 @@ def test_functions_of_predictions_alone_see_chunks_and_others_the_whole_pool(reg
     assert first == second and others and sizes["whole"] == [second + sum(others)] * 2
 
 
+def test_a_function_that_fails_is_named(registry):
+    @acquisition.register
+    def careless(generator, log_probs_K_N_C):  # in any order
+        return torch.rand(log_probs_K_N_C.shape[1], generator=generator)[99_999]
+
+    with pytest.raises(ValueError, match="strategy='careless' failed: IndexError: index 99999 is out of bounds"):
+        list(run_experiment(tiny(strategy="careless")))
+
+
+def test_the_name_of_a_strategy_that_is_there_is_refused(registry):
+    def bald(log_probs_K_N_C):
+        return log_probs_K_N_C[0, :, 0]
+
+    with pytest.raises(ValueError, match="strategy='bald' comes with the project: give yours another name"):
+        acquisition.register(bald)
+
+
 def test_an_argument_that_cannot_be_given_is_refused_with_the_nearest(registry):
     with pytest.raises(ValueError, match="'embedding_N_D'; did you mean 'embeddings_N_D'.*generator"):
 

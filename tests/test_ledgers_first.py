@@ -14,7 +14,7 @@ import yaml
 from conftest import ROOT, tiny
 from little_sweeps import finish, gone, ledgers, wait_until, write_notebook, write_sweep
 
-from al_utils import own, read_ledger
+from al_utils import acquisition, own, read_ledger, sources
 from al_utils.datasets import load_dataset
 from al_utils.sweep import __main__ as command_line
 from al_utils.sweep import local, whole
@@ -209,3 +209,24 @@ def test_code_is_executed_once_in_a_process(tmp_path):
     own.load_code([file])
     assert (tmp_path / "count").read_text() == "."
     assert tiny().strategy == "random"
+
+
+def test_code_that_has_changed_is_executed_again_and_what_was_executed_is_hashed(tmp_path):
+    file = tmp_path / "edited.py"
+    text = (
+        "import al_utils as al\n@al.acquisition.register\ndef edited(log_probs_K_N_C):\n    return log_probs_K_N_C[0, :, 0]\n"
+    )
+
+    def hashed():
+        return sources.digest(acquisition.get("edited").function)
+
+    file.write_text(text)
+    own.load_code([file])
+    first = hashed()
+    file.write_text(text.replace("0, :, 0", "0, :, 1"))  # as long, within the same second
+    assert hashed() == first
+    own.load_code([file])
+    assert hashed() != first
+    file.write_text(text)
+    own.load_code([file])
+    assert hashed() == first

@@ -89,6 +89,19 @@ def test_papermill_runs_one_experiment_on_the_complete_mnist(full_data, tmp_path
     assert "130 labels" in text_of(tmp_path / "out.ipynb")
 
 
+def test_each_thing_of_ones_own_runs_from_a_cell_and_in_a_sweep(tmp_path):
+    small = ["-p", "every", 8, "-p", "n_rounds", 1, "-p", "epochs", 2, "-p", "folder", tmp_path]
+    status, said = command("papermill", "notebooks/09_your_own.ipynb", tmp_path / "out.ipynb", *small)
+    assert status == 0, said
+    shown = text_of(tmp_path / "out.ipynb")
+    assert shown.count("round   1 ") == 15 and "8 of 8 ledgers are finished" in shown
+    assert "did you mean 'least_confidence'" in shown and "strategy='careless' returned scores of shape" in shown
+    frame = read_ledgers(tmp_path / "my_sweep")
+    assert set(frame.model) == {"lenet", "small_mlp"} and set(frame.strategy) == {"random", "least_sure"}
+    header, _ = read_ledger(next((tmp_path / "my_sweep").glob("*small_mlp*least_sure*.jsonl")))
+    assert set(header["registered"]) == {"dataset", "model", "strategy"}
+
+
 @pytest.mark.parametrize(
     "wrong, says",
     [(("n_round", "3"), "did you mean 'n_rounds'"), (("lr", "fast"), "must be float"), (("strategy", "balds"), "mean 'bald'")],

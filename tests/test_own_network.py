@@ -426,6 +426,8 @@ def test_what_a_network_needs_must_be_declared():
 def test_names_and_arguments_are_checked():
     with pytest.raises(ValueError, match="needs_a_dataset.*must take channels, n_classes and"):
         al.models.register(needs_a_dataset)
+    with pytest.raises(ValueError, match="model='lenet' comes with the project"):
+        al.models.register("lenet")(SmallViT)
     al.models.register(SmallViT)
     with pytest.raises(ValueError, match="did you mean 'SmallViT'.*lenet, resnet18, SmallViT"):
         prepare(tiny(model="SmalViT"))

@@ -119,12 +119,38 @@ def test_an_augmentation_of_ones_own(registry):
 
     changes = dict(n_rounds=0, n_query=0, epochs=2)
     first, again = (list(run_experiment(tiny(augmentation="brighter", **changes)))[0].metrics for _ in range(2))
-    assert first == again and seen == [(20, "cpu")] * 4
+    assert first == again and seen == [(20, "cpu")] * 8  # in a run twice to see that it repeats, then in two epochs
     assert first != list(run_experiment(tiny(**changes)))[0].metrics
     with pytest.raises(ValueError, match=r"'smaller' made \(20, 1, 28, 27\) of images of shape \(20, 1, 28, 28\)"):
         list(run_experiment(tiny(augmentation="smaller", **changes)))
     with pytest.raises(ValueError, match="did you mean 'brighter'.*none, crop_flip, brighter"):
         prepare(tiny(augmentation="brightr"))
+
+
+@pytest.mark.parametrize(
+    "function, says",
+    [
+        (lambda images, generator: images / 0, "'theirs' made pixels that are NaN or infinite"),
+        (lambda images, generator: images + torch.rand(1), "'theirs' is not deterministic.*argument `generator`"),
+        (lambda images, generator: images[:, 9, 9, 99], "'theirs' failed: IndexError: index"),
+        (lambda images: images, "'theirs' failed: TypeError: .* takes 1 positional argument but 2 were given"),
+    ],
+)
+def test_an_augmentation_that_breaks_its_contract_is_refused(registry, function, says):
+    function.__name__ = "theirs"
+    al.training.register_augmentation(function)
+    with pytest.raises(ValueError, match=f"augmentation={says}"):
+        list(run_experiment(tiny(augmentation="theirs", n_rounds=0, n_query=0)))
+
+
+@pytest.mark.parametrize("name, says", [("none", "cannot be called 'none'"), ("crop_flip", "comes with the project")])
+def test_a_name_that_means_something_already_is_refused(registry, name, says):
+    def theirs(images, generator):
+        return images
+
+    theirs.__name__ = name
+    with pytest.raises(ValueError, match=says):
+        al.training.register_augmentation(theirs)
 
 
 def test_patience_counts_epochs_without_a_better_one():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .. import sources
 from ..options import check_choice, check_names
 
 # What a function may name as an argument, with N images in the pool, L labelled ones, K samples, C classes, D features.
@@ -35,7 +36,15 @@ class Acquisition:
     @property
     def image_by_image(self) -> bool:
         """Whether it scores each image from that image's predictions alone, so that the pool may come in chunks."""
-        return not (self.batch or self.whole_pool) and set(self.asks) <= {"log_probs_K_N_C", "generator"}
+        by_itself = {"log_probs_K_N_C"} <= set(self.asks) <= {"log_probs_K_N_C", "generator"}
+        return by_itself and not (self.batch or self.whole_pool)
+
+    def __call__(self, **given):
+        """What the function returns. Raises: ValueError: it failed, and is not one of ours."""
+        if sources.is_ours(self.function):
+            return self.function(**given)
+        with sources.named(f"strategy={self.function.__name__!r}"):
+            return self.function(**given)
 
 
 _registry: dict[str, Acquisition] = {}
@@ -59,7 +68,7 @@ def register(
         note: what each round that it queries is to say, such as that it looked at a part of the pool.
 
     Raises:
-        ValueError: an argument that is not known.
+        ValueError: an argument that is not known, or the name of a strategy that came with the project.
     """
     options: dict[str, Any] = dict(
         predicts=predicts, batch=batch, listed=listed, samples=samples, whole_pool=whole_pool, note=note
@@ -69,7 +78,9 @@ def register(
     asked = inspect.signature(function).parameters.values()
     needed = [p.name for p in asked if p.name in ARGUMENTS or p.default is p.empty]
     check_names(needed, ARGUMENTS)
-    _registry[function.__name__] = Acquisition(function, tuple(needed), **options)
+    name = function.__name__
+    sources.check_name_free("strategy", name, _registry[name].function if name in _registry else None, function)
+    _registry[name] = Acquisition(function, tuple(needed), **options)
     return function
 
 

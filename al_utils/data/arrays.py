@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from .. import sources
 from .folders import DatasetError
 from .pictures import pixels
 
@@ -83,7 +84,8 @@ def _read_dataset(what: str, dataset) -> tuple[np.ndarray, np.ndarray]:
     """All items in order, into one array; the first are read twice, to see that they are the same."""
 
     def item(i):
-        pair = dataset[i]
+        with sources.named(f"{what}: item {i}"):
+            pair = dataset[i]
         if not isinstance(pair, tuple | list) or len(pair) < 2:
             raise DatasetError(f"{what}: item {i} is of type {type(pair).__name__}, but must be a pair (image, label).")
         image, label = pair[:2]

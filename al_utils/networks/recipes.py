@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import sources
 from ..options import check_choice
 
 Loss = Callable[[Tensor, Tensor, str], Tensor]
@@ -61,9 +62,13 @@ def register_augmentation(function: Augmentation) -> Augmentation:
     """Make `function` known as an `augmentation` under its own name.
 
     It is given a batch of training images `[N, C, H, W]`, standardised and with their noise, and a generator on the CPU, and
-    returns images of the same shape.
+    returns images of the same shape. All its randomness must come from the generator.
     """
-    _augmentations[function.__name__] = function
+    name = function.__name__
+    if name == "none":
+        raise ValueError("an augmentation cannot be called 'none', which is no augmentation: rename it.")
+    sources.check_name_free("augmentation", name, _augmentations.get(name), function)
+    _augmentations[name] = function
     return function
 
 
@@ -95,18 +100,43 @@ def crop_flip(images_N_C_H_W: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Augmented:
-    """Images whose batches are augmented each time they are asked for."""
+    """Images whose batches are augmented each time they are asked for.
+
+    Raises:
+        ValueError: a registered function failed or returned no images of the same shape; for the first batch, where it is
+            called twice, also: they are not finite, or not the same again.
+    """
 
     def __init__(self, images, name: str, generator: torch.Generator):
         self._images, self._name, self._generator = images, name, generator
         self._augment = _augmentations[name]
+        self._to_check = not sources.is_ours(self._augment)
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index) -> Tensor:
         images_N_C_H_W = self._images[index]
-        changed = self._augment(images_N_C_H_W, self._generator)
+        if self._to_check:
+            self._to_check = False
+            self._check(images_N_C_H_W)
+        return self._augmented(images_N_C_H_W, self._generator)
+
+    def _check(self, images_N_C_H_W: Tensor) -> None:
+        one, again = (self._augmented(images_N_C_H_W.clone(), self._generator.clone_state()) for _ in range(2))
+        if not bool(one.isfinite().all()):
+            raise ValueError(
+                f"augmentation={self._name!r} made pixels that are NaN or infinite: it must return finite numbers."
+            )
+        if not torch.equal(one, again):
+            raise ValueError(
+                f"augmentation={self._name!r} is not deterministic: it made different images from the same generator. "
+                "Take all randomness from its argument `generator`."
+            )
+
+    def _augmented(self, images_N_C_H_W: Tensor, generator: torch.Generator) -> Tensor:
+        with sources.named(f"augmentation={self._name!r}"):
+            changed = self._augment(images_N_C_H_W, generator)
         if not isinstance(changed, Tensor) or changed.shape != images_N_C_H_W.shape:
             given = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
             raise ValueError(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..config import ExperimentConfig, located
 from ..ledger import find_ledgers, read_ledger
-from ..records import METRICS
+from ..records import METRICS, is_over
 from ..words import dataset_label, label
 from . import paper
 from .paper import MODELS, NOISES, STRATEGIES
@@ -26,13 +26,14 @@ ORDER = (*paper.DATASETS, *MODELS, *NOISES, *STRATEGIES, "supervised", "ideal", 
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
-    """One row per ledger below `folder`: `path`, configuration, how far it came (`stopped`: why it ends), `environment`."""
+    """One row per ledger below `folder`: `path`, configuration, how far it came (`stopped`, `ended`: why no farther)."""
     found = []
     for path in find_ledgers(folder):
         header, rounds = read_ledger(path)
         if header:
-            finished = len(rounds) == header["config"]["n_rounds"] + 1
-            done = dict(done=len(rounds), finished=finished, stopped=header.get("stopped", ""))
+            finished = is_over(rounds, header["config"]["n_rounds"])
+            ended = rounds[-1].ended if rounds else ""
+            done = dict(done=len(rounds), finished=finished, stopped=header.get("stopped", ""), ended=ended)
             extra = dict(
                 class_names=header["data"]["classes"],
                 checksum=header["data"]["checksum"],
@@ -41,7 +42,8 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
             where = dict(run=path.stem, path=path.relative_to(located(folder)).as_posix())
             found.append(where | header["config"] | done | extra)
     return pd.DataFrame(
-        found, columns=["run", "path", *CONFIG, "done", "finished", "stopped", "class_names", "checksum", "environment"]
+        found,
+        columns=["run", "path", *CONFIG, "done", "finished", "stopped", "ended", "class_names", "checksum", "environment"],
     )
 
 
@@ -52,10 +54,11 @@ def _line(environment: dict) -> str:
 def by_study(rounds: pd.DataFrame, unfinished: bool = False) -> dict[str, pd.DataFrame]:
     """The finished runs of `read_ledgers` (or all), by study: runs that differ in any other option are never averaged.
 
-    The key names protocol, scenario and whatever else differs between two studies. A run found twice counts once. No
-    finished run: one empty study.
+    The key names protocol, scenario and whatever else differs between two studies. A run found twice counts once. One that
+    ended early (`stop_after`) counts with its last network in the rounds that were planned after it. No finished run: one
+    empty study.
     """
-    rounds = _with_split(_complete(rounds))
+    rounds = _with_split(_carried_on(_complete(rounds)))
     if not unfinished:
         last = rounds.groupby([*RUN, *STUDY], dropna=False)["round"].transform("max")
         rounds = rounds[last == rounds.n_rounds]
@@ -71,8 +74,19 @@ def by_study(rounds: pd.DataFrame, unfinished: bool = False) -> dict[str, pd.Dat
 
 def _complete(rounds: pd.DataFrame) -> pd.DataFrame:
     """With every column that is asked for below, also where no ledger was found."""
-    needed = [*CONFIG, "round", "n_labels", *METRICS, "queried", "true_classes", "noisy"]
+    needed = [*CONFIG, "round", "n_labels", *METRICS, "queried", "true_classes", "noisy", "ended"]
     return rounds.reindex(columns=list(dict.fromkeys([*rounds.columns, *needed])))
+
+
+def _carried_on(rounds: pd.DataFrame) -> pd.DataFrame:
+    """With the rounds that a run which ended early did not need: its last accuracies, without queries and seconds."""
+    ended = rounds[rounds.ended.fillna("").astype(bool)].drop(columns=[f"{part}_s" for part in SECONDS], errors="ignore")
+    more = [
+        row | dict(round=k, n_labels=row["n_labels"] + (k - row["round"]) * row["n_query"], ended="")
+        for row in ended.to_dict("records")
+        for k in range(row["round"] + 1, row["n_rounds"] + 1)
+    ]
+    return pd.concat([rounds, pd.DataFrame(more)], ignore_index=True) if more else rounds
 
 
 def _with_split(rounds: pd.DataFrame) -> pd.DataFrame:

@@ -18,13 +18,15 @@ def overview(runs: pd.DataFrame) -> pd.DataFrame:
     """What was run, from `read_runs`: one row per topic, one column of plain text."""
     unfinished = runs[~runs.finished.astype(bool)]
     stopped = [f"{r.run} ({r.stopped or f'after {r.done} of {r.n_rounds + 1} trainings'})" for r in each_row(unfinished)]
+    ended = int(runs.ended.fillna("").astype(bool).sum())
+    early = f"; {ended} ended early, which count with their last accuracy from there on" if ended else ""
     plans = runs.drop_duplicates(["n_initial", "n_query", "n_rounds"])
     rest = [
         name for name in STUDY if name in OPTIONS and name not in ("protocol", "scenario", "n_initial", "n_query", "n_rounds")
     ]
     varied = [name for name in rest if runs[name].nunique() > 1]
     rows = {
-        "Runs": f"{len(runs) - len(unfinished)} finished, {len(unfinished)} unfinished" + _more(stopped),
+        "Runs": f"{len(runs) - len(unfinished)} finished, {len(unfinished)} unfinished" + _more(stopped) + early,
         "Protocol": and_list(runs.protocol.unique()),
         "Scenario": and_list(runs.scenario.unique()),
         "Data sets": and_list([dataset_label(d) for d in ordered(runs.dataset)]),
@@ -130,7 +132,7 @@ def seconds_per_round(study: pd.DataFrame) -> pd.DataFrame:
 
     The last round, which queries nothing, counts only where there is no other.
     """
-    rounds = study[(study["round"] < study.n_rounds) | (study.n_rounds == 0)]
+    rounds = study[(study.queried.map(len) > 0) | (study.n_rounds == 0)]
     parts = rounds.reindex(columns=[f"{part}_s" for part in SECONDS]).fillna(0.0).set_axis(SECONDS, axis=1)
     table = rounds[["dataset", "model", "strategy"]].join(parts.assign(total=parts.sum(axis=1)))
     means = [(*key, len(g), *g[[*SECONDS, "total"]].mean()) for key, g in groups(table, ["dataset", "model", "strategy"])]

@@ -49,6 +49,7 @@ def run_job(notebook: str, output: str, parameters: dict, config: dict, timeout:
 def _ledger_error(path: Path, config: dict) -> str:
     """What is wrong with the ledger of a notebook that ended well; papermill's word alone is not enough."""
     from al_utils.ledger import LedgerError, check_header, read_ledger
+    from al_utils.records import is_over
 
     if not path.exists():
         return f"the notebook ended without the ledger {path.name}"
@@ -57,18 +58,29 @@ def _ledger_error(path: Path, config: dict) -> str:
         check_header(path, header or {"config": {}}, {"config": config})
     except LedgerError as error:
         return f"LedgerError: {error}"
-    n_rounds = config["n_rounds"] + 1
-    return "" if len(rounds) == n_rounds else f"the notebook ended after {len(rounds)} of {n_rounds} rounds"
+    n_rounds = config["n_rounds"]
+    return "" if is_over(rounds, n_rounds) else f"the notebook ended after {len(rounds)} of {n_rounds + 1} rounds"
 
 
 def is_finished(output: Path, n_rounds: int) -> bool:
     """A run is finished when its ledger has its last round and its notebook was executed to the end."""
-    return Path(f"{output}.ipynb").exists() and count_rounds(Path(f"{output}.jsonl")) == n_rounds + 1
+    return Path(f"{output}.ipynb").exists() and has_last_round(Path(f"{output}.jsonl"), n_rounds)
+
+
+def has_last_round(ledger: Path, n_rounds: int) -> bool:
+    """Whether a ledger has the round after `n_rounds` of queries, or one that ended its run early."""
+    return count_rounds(ledger) == n_rounds + 1 or ended_early(ledger)
 
 
 def count_rounds(ledger: Path) -> int:
     """The rounds of a ledger whose lines are whole."""
     return ledger.read_bytes().rpartition(b"\n")[0].count(b'\n{"round": ') if ledger.exists() else 0
+
+
+def ended_early(ledger: Path) -> bool:
+    """Whether a whole round of a ledger says that its run is finished; in a text, JSON writes these letters otherwise."""
+    rounds = ledger.read_bytes().rpartition(b"\n")[0].partition(b"\n")[2] if ledger.exists() else b""
+    return b', "ended": "' in rounds
 
 
 def run_notebook(

@@ -21,6 +21,7 @@ from pathlib import Path
 from ..compute.cores import KEEP_MEMORY, ONE_THREAD, allowed_cores
 from ..config import ExperimentConfig, run_name
 from ..ledger import read_ledger, tidy
+from ..records import is_over
 from .grid import work
 
 
@@ -86,7 +87,7 @@ def _finished(path: Path, config: ExperimentConfig) -> bool:
         return False
     header, rounds = read_ledger(path)
     found = (header or {}).get("config", {})
-    return len(rounds) == config.n_rounds + 1 and {**found, "device": config.device} == config.to_dict()
+    return is_over(rounds, config.n_rounds) and {**found, "device": config.device} == config.to_dict()
 
 
 def compute(

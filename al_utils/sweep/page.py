@@ -113,19 +113,23 @@ def make(
 
 
 def render(notebook: Path) -> str:
-    """A notebook as one HTML page without its code, which needs no network: nbconvert's own page loads four scripts."""
+    """A notebook as one HTML page, which needs no network: nbconvert's own page loads four scripts.
+
+    Its code is left out, unless the notebook's metadata hold `"show_code": true`.
+    """
+    import nbformat
     from nbconvert import HTMLExporter
 
     blocks = ("html_head_js", "html_head_js_mathjax", "html_head_js_mermaidjs", "jupyter_widgets")
     offline = "{% extends 'lab/index.html.j2' %}" + "".join(f"{{% block {b} %}}{{% endblock %}}" for b in blocks)
+    executed = nbformat.read(notebook, as_version=4)
     exporter = HTMLExporter(
-        exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True,
+        exclude_input=not executed.metadata.get("show_code", False), exclude_input_prompt=True, exclude_output_prompt=True,
         preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],  # of a progress bar only its last state
     )  # fmt: skip
     exporter.raw_template = offline
     title = {"metadata": {"name": notebook.name.removesuffix(".ipynb").removesuffix(".partial")}}
-    with open(notebook, encoding="utf-8") as file:
-        return exporter.from_file(file, resources=title)[0]
+    return exporter.from_notebook_node(executed, resources=title)[0]
 
 
 if __name__ == "__main__":

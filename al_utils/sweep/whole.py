@@ -14,7 +14,7 @@ from ..ledger import LedgerError, check_header, read_ledger
 from . import local, page
 from .cluster import SweepError, connect, execute
 from .grid import PlannedRun, Sweep, load_sweep, work
-from .jobs import count_rounds, is_finished
+from .jobs import has_last_round, is_finished
 from .progress import PROGRESS_PAGE, Progress
 from .signals import check
 
@@ -102,7 +102,9 @@ def _report(folder: Path, notebook: str, timeout: float) -> dict[str, str]:
 def has_ended(folder: Path, run: PlannedRun, ledgers_only: bool) -> bool:
     """Whether nothing is left to do for a run."""
     n_rounds = run.config.n_rounds
-    return count_rounds(folder / f"{run.name}.jsonl") > n_rounds if ledgers_only else is_finished(folder / run.name, n_rounds)
+    if ledgers_only:
+        return has_last_round(folder / f"{run.name}.jsonl", n_rounds)
+    return is_finished(folder / run.name, n_rounds)
 
 
 def _ledgers(
