@@ -69,7 +69,7 @@ def without_gain(stop_after: int, metrics: Sequence[Mapping[str, float]]) -> str
     accuracies = [round["valid_accuracy"] for round in metrics] if stop_after else []
     if len(accuracies) <= stop_after or max(accuracies[-stop_after:]) > max(accuracies[:-stop_after]):
         return ""
-    return f"ended: no better validation accuracy in {stop_after} rounds"
+    return f"ended: no better validation accuracy in {stop_after} round{'s' if stop_after > 1 else ''}"
 
 
 def is_over(rounds: Sequence[Round], n_rounds: int) -> bool:
