@@ -4,6 +4,7 @@ import hashlib
 import linecache
 import sys
 from collections.abc import Iterable
+from importlib.abc import InspectLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -36,11 +37,24 @@ def load_code(files: str | Iterable[str | Path]) -> None:
         module = sys.modules[name] = ModuleType(name)  # from there Python finds a class that goes to another process
         module.__file__ = str(path)
         try:
-            exec(compile(source, str(path), "exec"), vars(module))
+            _AsRead(source, path).exec_module(module)
         except Exception as error:
             raise ValueError(f"code={str(file)!r}: {_where(error, path)}{type(error).__name__}: {error}") from error
         _executed[name] = source
         _keep_source(path, source)
+
+
+class _AsRead(InspectLoader):
+    """Executes what was read, whatever the file, or bytecode that Python keeps of it, says by then."""
+
+    def __init__(self, source: bytes, path: Path):
+        self.source, self.path = source, str(path)
+
+    def get_source(self, fullname: str) -> str:
+        return self.source.decode()
+
+    def get_code(self, fullname: str):
+        return self.source_to_code(self.source, self.path)
 
 
 def _keep_source(path: Path, source: bytes) -> None:
