@@ -75,6 +75,15 @@ def image_folder(tmp_path):
     return make
 
 
+def shipped_ledgers() -> list[Path]:
+    """The ledgers that come with the project: `own` and `runs` hold those of whoever works in this checkout."""
+    from al_utils.ledger import find_ledgers
+
+    return [
+        path for path in find_ledgers(ROOT / "reports") if path.relative_to(ROOT / "reports").parts[0] not in ("own", "runs")
+    ]
+
+
 def tiny(**changes):
     """The smallest configuration that still does everything; seconds at most."""
     from al_utils import ExperimentConfig

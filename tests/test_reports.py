@@ -3,15 +3,15 @@
 from functools import cache
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, shipped_ledgers
 
 from al_utils.config import ExperimentConfig
 from al_utils.experiment import check_data, check_rounds
-from al_utils.ledger import find_ledgers, read_ledger
+from al_utils.ledger import read_ledger
 from al_utils.problem import Problem, prepare_to_look
 from al_utils.results import replay, studies
 
-LEDGERS = find_ledgers("reports")
+LEDGERS = shipped_ledgers()
 # What a problem depends on, of the parameters in which these ledgers differ.
 PROBLEM = ("dataset", "noise", "noise_rate", "noise_draw", "noise_on", "salt_and_pepper", "seed", "split_seed", "n_initial",
            "n_query", "n_rounds", "n_valid")  # fmt: skip
