@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..results.paper import DATASETS, MODELS, NOISES, table_2
 from ..results.power import seeds_needed, wrong_order
+from ..results.statistics import mean_squares
 
 NOT_DECIDED = "not decided"
 
@@ -114,12 +115,9 @@ def variance_parts(table_A_B: np.ndarray) -> dict[str, float]:
     Two-way random-effects analysis of variance; with one run a cell the interaction holds what is left. A component is
     not below 0.
     """
-    y = table_A_B
-    a, b = y.shape
-    rows, columns, mean = y.mean(1), y.mean(0), y.mean()
-    rest = ((y - rows[:, None] - columns + mean) ** 2).sum() / ((a - 1) * (b - 1))
-    by_split = max(0.0, (b * ((rows - mean) ** 2).sum() / (a - 1) - rest) / b)
-    by_seed = max(0.0, (a * ((columns - mean) ** 2).sum() / (b - 1) - rest) / a)
+    a, b = table_A_B.shape
+    of_rows, of_columns, rest = mean_squares(table_A_B)
+    by_split, by_seed = max(0.0, (of_rows - rest) / b), max(0.0, (of_columns - rest) / a)
     return {"split and initial labels": by_split, "initialisation and batches": by_seed, "interaction and rest": rest}
 
 

@@ -130,18 +130,26 @@ class VarianceShare:
         )
 
 
+def mean_squares(table_A_B: np.ndarray) -> tuple[float, float, float]:
+    """Of the rows, the columns and the rest (interaction and error together) in a two-way table with one value a cell."""
+    y = np.asarray(table_A_B, float)
+    a, b = y.shape
+    rows, columns, mean = y.mean(1), y.mean(0), y.mean()
+    of_rows = b * ((rows - mean) ** 2).sum() / (a - 1)
+    of_columns = a * ((columns - mean) ** 2).sum() / (b - 1)
+    rest = ((y - rows[:, None] - columns + mean) ** 2).sum() / ((a - 1) * (b - 1))
+    return float(of_rows), float(of_columns), float(rest)
+
+
 def variance_share(table_A_B: np.ndarray) -> VarianceShare:
     """The rows' share of the variance that is left when the columns' effect is taken out: s²(rows) / (s²(rows) + s²(rest)).
 
     Two-way random effects, one value a cell: F = mean square of the rows over that of the rest has an exact F
     distribution, from which the interval follows (Searle, Casella and McCulloch 1992, section 3.6).
     """
-    y = np.asarray(table_A_B, float)
-    a, b = y.shape
-    rows, columns, mean = y.mean(1), y.mean(0), y.mean()
-    rest = ((y - rows[:, None] - columns + mean) ** 2).sum() / ((a - 1) * (b - 1))
-    freedom = a - 1, (a - 1) * (b - 1)
-    F = float(b * ((rows - mean) ** 2).sum() / (a - 1) / rest)
+    a, b = np.shape(table_A_B)
+    of_rows, _, rest = mean_squares(table_A_B)
+    freedom, F = (a - 1, (a - 1) * (b - 1)), of_rows / rest
 
     def share(f: float) -> float:
         ratio = max(0.0, (f - 1) / b)  # of the variances, rows to rest
