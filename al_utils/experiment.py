@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from . import acquisition, checks, models
-from .compute.machine import Stopwatch, environment, fixed_threads
+from .compute.machine import Stopwatch, environment, repeatable
 from .config import ExperimentConfig
 from .fitting import measure, train_model
 from .ledger import Ledger, LedgerError, Round, check_header
@@ -55,7 +55,7 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
             number = len(done)
             now, labelled = after(problem, done)
             try:
-                with fixed_threads():
+                with repeatable():
                     round = run_round(now, number, labelled)
             except Diverged as reason:
                 if book:

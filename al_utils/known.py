@@ -18,6 +18,11 @@ class Outputs:
     def __len__(self) -> int:
         return len(self._outputs_N)
 
+    @property
+    def shape(self) -> torch.Size:
+        """`[N, …]`."""
+        return self._outputs_N.shape
+
     def __getitem__(self, index) -> Tensor:
         return self._outputs_N[index]
 

@@ -95,6 +95,8 @@ class LeNet(Classifier):
 class ResNet18(Classifier):
     """torchvision's ResNet-18 (He et al. 2016), not pretrained, with a first convolution for `channels`."""
 
+    channels_last = True
+
     def __init__(self, channels: int = 1, n_classes: int = 10, image_size: tuple[int, int] = (28, 28)):
         super().__init__()
         from torchvision.models import resnet18  # type: ignore[import-untyped]  # here: a LeNet run must not wait for it
@@ -123,7 +125,8 @@ def build_model(name: str, images_shape, n_classes: int, generator: torch.Genera
     _allocate(model)
     initialise(model, generator)
     _drop_dead_taps(model, (1, channels, *size))
-    return model.to(device)
+    model = model.to(device)
+    return model.to(memory_format=torch.channels_last) if model.channels_last and next(model.parameters()).is_cuda else model
 
 
 def check(name: str, images_shape, n_classes: int, samples: bool) -> None:

@@ -230,6 +230,11 @@ class Images:
     def __len__(self):
         return len(self.pixels)
 
+    @property
+    def shape(self) -> torch.Size:
+        """`[N, C, H, W]`."""
+        return self.pixels.shape
+
     def _clean(self, index: Tensor | slice | list[int]) -> Tensor:
         batch = self.pixels[index].float().mul_(self._scale).add_(self._shift)
         return batch if self.jitter is None else batch.add_(self.jitter[index])

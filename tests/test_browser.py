@@ -25,7 +25,7 @@ import pytest
 from conftest import ROOT
 
 from al_utils import ExperimentConfig, load_dataset, prepare, read_ledger
-from al_utils.compute.machine import fixed_threads
+from al_utils.compute.machine import repeatable
 from al_utils.experiment import run_round
 from al_utils.person import read_answers
 from al_utils.widgets.ledger_paths import ledger_path
@@ -354,7 +354,7 @@ def test_be_the_oracle(notebook, house):
     fields = dict(strategy="max_entropy", protocol="tuned", clip_norm=1.0, n_initial=50, n_query=6, n_rounds=2, n_valid=100,
                   epochs=40)  # fmt: skip
     config = ExperimentConfig.from_dict(fields)
-    with fixed_threads():
+    with repeatable():
         first = run_round(problem := prepare(config), 0, problem.split.initial)
     wrong = (first.true_classes[0] + 1) % 10
     ledger = ledger_path(house / "reports/runs/oracle", config, "me")

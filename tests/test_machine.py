@@ -83,7 +83,7 @@ def test_the_environment_says_what_a_result_depends_on(monkeypatch):
 def test_a_number_of_threads_that_is_none_is_refused(monkeypatch, value):
     monkeypatch.setenv("AL_THREADS", value)
     with pytest.raises(ValueError, match=f"AL_THREADS='{value}' must be a whole number above 0"):
-        with machine.fixed_threads():
+        with machine.repeatable():
             pass
 
 
@@ -92,7 +92,7 @@ def test_threads_are_at_most_the_cores_that_are_allowed(monkeypatch, value, thre
     monkeypatch.setattr(machine, "allowed_cores", lambda: 3)
     monkeypatch.setenv("AL_THREADS", value)
     before = torch.get_num_threads()
-    with machine.fixed_threads():
+    with machine.repeatable():
         assert parallel.n_threads() == threads and torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
 

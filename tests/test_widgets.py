@@ -15,7 +15,7 @@ from conftest import tiny
 
 from al_utils import ExperimentConfig, Ledger, Round, acquisition, read_ledger
 from al_utils.chance import at_chance
-from al_utils.compute.machine import fixed_threads
+from al_utils.compute.machine import repeatable
 from al_utils.experiment import header, run_experiment
 from al_utils.oracle import NoisyOracle
 from al_utils.problem import prepare
@@ -432,7 +432,7 @@ def test_one_images_history(runs):
     assert (own["round"], own["rank"], own["score"]) == (1, 3, runs["bald"].rounds[1].scores[2])
     followed = diagnosis.over_rounds(runs["bald"], image, [0, 2])
     assert followed["round"].tolist() == [0, 2] and followed["of its class"].between(0, 1).all()
-    with fixed_threads():
+    with repeatable():
         model = diagnosis.trained_again(runs["bald"], 2)
     probs = predict_log_probs(model, runs["bald"].problem.train[image : image + 1])[0, 0].exp()
     assert followed.confidence.iloc[1] == pytest.approx(float(probs.max()), abs=1e-6)

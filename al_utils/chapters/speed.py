@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from .. import acquisition, fitting, querying
-from ..compute.machine import fixed_threads
+from ..compute.machine import repeatable
 from ..config import ROOT, ExperimentConfig
 from ..models import build_model
 from ..noise import Images
@@ -70,7 +70,7 @@ def ours(work: Work) -> dict[str, float]:
     problem, pool = work.prepare()
     others = torch.ones(len(problem.train), dtype=torch.bool)
     others[pool] = False
-    with fixed_threads():
+    with repeatable():
         start = time.perf_counter()
         model, loss = fitting.train_model(problem, 0, problem.split.initial)
         middle = time.perf_counter()
@@ -161,9 +161,9 @@ def compared_training(halves: dict[str, list[dict[str, float]]]) -> str:
 
 
 def fastest(function: Callable, repeats: int) -> float:
-    """Seconds of the fastest of some calls, within `fixed_threads`: what else runs on a machine only ever adds."""
+    """Seconds of the fastest of some calls, within `repeatable`: what else runs on a machine only ever adds."""
     times = []
-    with fixed_threads():
+    with repeatable():
         for _ in range(repeats):
             start = time.perf_counter()
             function()

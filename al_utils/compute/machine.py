@@ -36,16 +36,16 @@ def threads_wanted() -> int:
 
 
 @contextlib.contextmanager
-def fixed_threads():
-    """Hold PyTorch to one thread: with another number sums are rounded differently, and a run would not repeat.
+def repeatable():
+    """Hold PyTorch to what gives the same bits each time: one thread, and on NVIDIA GPUs cuDNN's deterministic kernels.
 
-    What `parallel` can share out without changing a bit is computed by `threads_wanted` threads. In a sweep that is 1,
-    one run a core.
+    With another number of threads sums are rounded differently. What `parallel` can share out without changing a bit is
+    computed by `threads_wanted` threads. In a sweep that is 1, one run a core.
     """
     wanted, before = threads_wanted(), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with parallel.threads(wanted):
+        with parallel.threads(wanted), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
             yield
     finally:
         torch.set_num_threads(before)
@@ -97,7 +97,7 @@ def environment(device: str) -> dict[str, str | int]:
     `checkout` says whether the code differs from the commit: "clean" or "changed".
     """
     packages = ("torch", "torchvision", "numpy", "scipy", "pandas", "papermill")
-    with fixed_threads():
+    with repeatable():
         threads = parallel.n_threads()
     commit, checkout = provenance()
     found: dict[str, str | int] = {

@@ -36,7 +36,7 @@ class _Thread:
 
 @contextlib.contextmanager
 def threads(n: int):
-    """Let `run` use `n` threads; PyTorch itself is to be held to one, see `machine.fixed_threads`."""
+    """Let `run` use `n` threads; PyTorch itself is to be held to one, see `machine.repeatable`."""
     before = list(_beside)
     _beside[:] = [_Thread() for _ in range(n - 1)]
     try:

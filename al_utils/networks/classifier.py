@@ -16,6 +16,7 @@ class Classifier(nn.Module):
 
     head_layers: nn.ModuleList
     frozen = False  # whether nothing in the trunk is trained
+    channels_last = False  # whether an NVIDIA GPU is faster with channels as the last axis in memory
     masks_by_batch = False  # whether masks are so large that they are drawn for one batch at a time
 
     def features(self, images_N_C_H_W: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..compute.machine import fixed_threads
+from ..compute.machine import repeatable
 from ..fitting import train_model
 from ..networks.classifier import Classifier
 from ..problem import after
@@ -38,7 +38,7 @@ def trained_again(run: RecordedRun, number: int) -> Classifier:
     """The network of a round, trained again on the labels that the ledger had by then. Raises: see `check_trainable`."""
     run.check_trainable()
     now, labelled = after(run.problem, run.rounds[:number])
-    with fixed_threads():
+    with repeatable():
         return train_model(now, number, labelled)[0]
 
 
@@ -50,7 +50,7 @@ def diagnose(run: RecordedRun, number: int) -> Diagnosis:
     others = problem.split.pool[~torch.isin(problem.split.pool, queried)]
     drawn = torch.randperm(len(others), generator=generator(problem.config.seed, "map"))[: max(0, MAPPED - len(queried))]
     images_M = torch.cat([others[drawn].sort().values, queried])
-    with fixed_threads():
+    with repeatable():
         log_probs_N_C = predict_log_probs(model, test)[0].cpu()
         embeddings_M_D = embeddings(model, problem.train, images_M.to(problem.config.device)).cpu()
     map_M_2, share_2 = principal_components(embeddings_M_D)
@@ -146,7 +146,7 @@ def doubtful_labels(run: RecordedRun, number: int, folds: int = 4) -> list[Doubt
         now = replace(now, config=replace(now.config, warm_start=False))
     order_L = torch.randperm(len(labelled_L), generator=generator(now.config.seed, "folds", number))
     probs_L_C = torch.empty(len(labelled_L), len(run.class_names), dtype=torch.float64)
-    with fixed_threads():
+    with repeatable():
         for held_out in order_L.tensor_split(folds):
             rest = torch.ones(len(labelled_L), dtype=torch.bool)
             rest[held_out] = False

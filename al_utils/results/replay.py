@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from .. import acquisition, checks
-from ..compute.machine import fixed_threads
+from ..compute.machine import repeatable
 from ..config import ExperimentConfig
 from ..experiment import check_data, check_rounds
 from ..fitting import measure, train_model
@@ -130,7 +130,7 @@ def recompute(run: RecordedRun, number: int) -> Recomputed:
     run.check_trainable()
     now, labelled = after(run.problem, run.rounds[:number])
     kept = run.rounds[number]
-    with fixed_threads():
+    with repeatable():
         model, _ = train_model(now, number, labelled)
         queried, scores = query(now, number, model, labelled)
         pool = unlabelled(now, labelled)
@@ -150,7 +150,7 @@ def recompute(run: RecordedRun, number: int) -> Recomputed:
 def suggestions(problem: Problem, rounds: Sequence[Round], asked: Round) -> list[Prediction]:
     """What the network of a round that is being asked takes its queries for: it is trained again, from `rounds` before it."""
     now, labelled = after(problem, [r for r in rounds if r.round < asked.round])
-    with fixed_threads():
+    with repeatable():
         model, _ = train_model(now, asked.round, labelled)
         chunks = list(posterior_predictions(now, asked.round, model, torch.tensor(asked.queried)))
     return summarised(torch.cat([chunk.cpu() for chunk in chunks], dim=1))
@@ -166,7 +166,7 @@ def with_true_labels(problem: Problem, rounds: list[Round]) -> Iterator[Round]:
         now, labelled = after(problem, truth)
         metrics = kept.metrics
         if any(r.labels not in (None, r.true_classes) for r in rounds[:number]):
-            with fixed_threads():
+            with repeatable():
                 model, train_loss = train_model(now, number, labelled)
                 metrics = {"train_loss": train_loss} | measure(now, number, model)
         yield replace(kept, n_labels=len(labelled), labels=None, metrics=metrics)

@@ -1,0 +1,144 @@
+"""Training as CUDA graphs: what surrounds a recording on any machine, and, marked `gpu`, the rest on an NVIDIA GPU."""
+
+import copy
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import ROOT
+
+from al_utils import training
+from al_utils.compute.graphs import Replayed
+from al_utils.compute.machine import repeatable
+from al_utils.config import ExperimentConfig
+from al_utils.experiment import run_experiment
+from al_utils.fitting import train_model
+from al_utils.models import build_model
+from al_utils.problem import prepare
+from al_utils.randomness import generator
+
+gpu = pytest.mark.gpu
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU: PyTorch finds none")
+BOTH = pytest.mark.parametrize("model", ["lenet", "resnet18"])
+BASE = dict(dataset="mnist5k", protocol="tuned", strategy="bald", noise="gaussian", n_initial=70, n_query=5, n_rounds=2,
+            n_valid=50, epochs=4, mc_samples=5)  # fmt: skip
+
+
+def repeated(step):
+    """In the place of `graphs.cuda_graph`: what runs before the recording, and a step that a replay makes again."""
+    result = step().clone()
+
+    def replay():
+        result.copy_(step())
+
+    return replay, result
+
+
+@BOTH
+@pytest.mark.parametrize("recipe", [{}, dict(optimizer="adamw", lr=1e-3), dict(momentum=0.0), dict(clip_norm=0.5)])
+def test_recording_changes_nothing_and_a_replay_is_a_step(model, recipe):
+    """Two sizes of batches, a changing learning rate: weights, statistics and losses are those of plain steps, to the bit."""
+    config = ExperimentConfig(protocol="tuned", model=model, **recipe)
+    plain = build_model(model, (1, 28, 28), 10, generator(0, "initialisation")).train()
+    recorded = copy.deepcopy(plain)
+    steps = training.gradient_step(plain, config), training.replayed_step(recorded, config, repeated)
+    g = generator(0, "batches")
+    for i, n in enumerate((9, 8, 9, 8)):
+        images, labels = torch.randn(n, 1, 28, 28, generator=g), torch.randint(10, (n,), generator=g)
+        masks = plain.draw_masks((n,), 0.5, g)
+        one, other = (float(step(images, labels, masks, torch.tensor(config.lr / 2**i))) for step in steps)
+        assert one == other
+    for name, values in plain.state_dict().items():
+        assert torch.equal(values, recorded.state_dict()[name]), name
+
+
+def test_inputs_are_copied_and_each_shape_is_recorded_once():
+    recordings, total = [], torch.zeros(())
+
+    def step(x):
+        return total.add_(x.sum()).clone()
+
+    def record(step):
+        recordings.append(None)
+        return repeated(step)
+
+    replayed = Replayed(step, [total], record)
+    given = torch.ones(3)
+    said = [float(replayed(x)) for x in (given, given * 2, torch.ones(2), given)]
+    assert said == [3, 9, 11, 14] and len(recordings) == 2 and given.tolist() == [1, 1, 1]
+
+
+def test_what_repeats_is_asked_for_and_given_back():
+    before = torch.backends.cudnn.deterministic
+    with repeatable():
+        assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark and torch.get_num_threads() == 1
+    assert torch.backends.cudnn.deterministic == before
+
+
+def rounds(config, ledger=None):
+    """All of a run but the seconds it took."""
+    return [replace(round, seconds={}) for round in run_experiment(config, ledger)]
+
+
+@gpu
+@needs_gpu
+@BOTH
+def test_a_recorded_step_is_the_step(model):
+    config = ExperimentConfig(protocol="tuned", model=model, device="cuda")
+    plain = build_model(model, (1, 28, 28), 10, generator(0, "initialisation"), "cuda").train()
+    recorded, lr = copy.deepcopy(plain), torch.tensor(config.lr, device="cuda")
+    one, other = training.gradient_step(plain, config), training.replayed_step(recorded, config)
+    g = generator(0, "batches")
+    with repeatable():
+        for n in (64, 63, 64):
+            images, labels = torch.randn(n, 1, 28, 28, generator=g).cuda(), torch.randint(10, (n,), generator=g).cuda()
+            masks = plain.draw_masks((n,), 0.5, g)
+            assert float(one(images, labels, masks, lr)) == float(other(images, labels, masks))
+    for name, values in plain.state_dict().items():
+        assert torch.equal(values, recorded.state_dict()[name]), name
+
+
+@gpu
+@needs_gpu
+@BOTH
+def test_a_run_repeats_whatever_shares_the_gpu_and_where_it_was_cut_off(model, tmp_path):
+    config = ExperimentConfig(model=model, device="cuda", **BASE)
+    whole = rounds(config, tmp_path / "whole.jsonl")
+    lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "cut.jsonl").write_text("".join(lines[:2]))
+    others = "import torch; x = torch.randn(4096, 4096, device='cuda')\nwhile True: x = torch.tanh(x @ x)"
+    neighbour = subprocess.Popen([sys.executable, "-c", others], cwd=ROOT)
+    try:
+        assert rounds(config) == rounds(config, tmp_path / "cut.jsonl") == whole
+    finally:
+        neighbour.kill()
+
+
+@gpu
+@needs_gpu
+@BOTH
+def test_cpu_and_gpu_share_split_noise_batches_masks_and_initial_weights(model):
+    """The first round's training loss is a number of all of these; after few steps rounding has not yet told them apart."""
+    problems = [prepare(ExperimentConfig(model=model, device=device, **BASE | dict(epochs=1))) for device in ("cpu", "cuda")]
+    on_cpu, on_gpu = problems
+    assert on_cpu.split.pool.equal(on_gpu.split.pool) and on_cpu.split.initial.equal(on_gpu.split.initial)
+    assert on_cpu.train[:100].allclose(on_gpu.train[:100].cpu(), atol=1e-5)
+    with repeatable():
+        (_, one), (_, other) = (train_model(problem, 0, problem.split.initial) for problem in problems)
+    assert one == pytest.approx(other, rel=5e-3)
+
+
+@gpu
+@needs_gpu
+def test_a_network_that_reads_on_the_host_trains_all_the_same():
+    class Peeking(type(build_model("lenet", (1, 28, 28), 10, generator(0, "initialisation")))):
+        def features(self, images_N_C_H_W):
+            return super().features(images_N_C_H_W * (1.0 if float(images_N_C_H_W.sum()) > 0 else 1.0))
+
+    config, model = ExperimentConfig(protocol="tuned", device="cuda"), Peeking().cuda().train()
+    step, images, labels = training.replayed_step(model, config), torch.randn(8, 1, 28, 28).cuda(), torch.arange(8).cuda()
+    with pytest.warns(UserWarning, match="no CUDA graph"):
+        losses = [float(step(images, labels, None)) for _ in range(20)]
+    assert losses[-1] < losses[0]
