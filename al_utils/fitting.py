@@ -9,9 +9,10 @@ from .known import Outputs, State
 from .networks.classifier import Classifier
 from .networks.recipes import Augmented
 from .noise import Images
+from .predicting import evaluate
 from .problem import Problem, after
 from .randomness import generator
-from .training import evaluate, fit
+from .training import fit
 
 
 def train_model(problem: Problem, number: int, labelled: Tensor) -> tuple[Classifier, float]:

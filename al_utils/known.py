@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .networks.classifier import Classifier, Head
-from .training import trunk_outputs
+from .predicting import trunk_outputs
 
 State = dict[str, Tensor]
 

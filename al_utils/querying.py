@@ -9,9 +9,9 @@ from . import acquisition, scoring
 from .compute.machine import Stopwatch
 from .fitting import seen_by
 from .networks.classifier import Classifier
+from .predicting import embeddings, predictions, to_score
 from .problem import Problem
 from .randomness import generator
-from .training import embeddings, predictions, to_score
 
 
 def query(

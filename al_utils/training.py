@@ -1,30 +1,20 @@
-"""Training from scratch, evaluation, and predictions with MC dropout."""
+"""Training from scratch, by the recipe of a configuration."""
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import models
-from .compute import parallel
-from .compute.graphs import Replayed
 from .config import ExperimentConfig
 from .networks import fast_lenet
 from .networks.classifier import Classifier
-from .networks.recipes import LOSSES, learning_rate
+from .networks.recipes import learning_rate
 from .networks.recipes import register_augmentation as register_augmentation  # al.training.register_augmentation
+from .networks.steps import Step, gradient_step, replayed_step
+from .predicting import evaluate
 from .randomness import seeded
-
-CHUNK = 500  # images a forward pass on a CPU; larger ones fall out of the cache and are slower
-GPU_CHUNK = 4_000
-BYTES_A_PIXEL = 1_200  # of what a network holds while an image passes it: 300 numbers, as ResNet-18
-BINS = 15  # of confidence, for the expected calibration error (Guo et al. 2017)
-PREDICTIONS = 25_000  # images x MC samples at a time, at most
-GPU_PREDICTIONS = 1_000_000
 
 
 class Diverged(RuntimeError):
@@ -142,153 +132,8 @@ def _masks_of_batches(model: Classifier, sizes: list[int], dropout: float, gener
     return list(zip(*(mask.split(sizes) for mask in masks_N_D)))
 
 
-Step = Callable[..., Tensor]
-
-
 def _stepper(model: Classifier, config: ExperimentConfig, device: torch.device) -> Step:
     if device.type == "cuda":
         return replayed_step(model, config)
     fast = isinstance(model, models.LeNet) and device.type == "cpu" and config.optimizer == "sgd"
     return fast_lenet.sgd_step(model, config) if fast else gradient_step(model, config)
-
-
-def replayed_step(model: Classifier, config: ExperimentConfig, record: Callable | None = None) -> Step:
-    """The same as `gradient_step`, as CUDA graphs; `record` as in `graphs.Replayed`."""
-    optimizer = _optimizer(model, config)
-    state = [*model.parameters(), *model.buffers(), *_allocated(optimizer)]
-    one = gradient_step(model, config, optimizer)
-    lr_here = torch.tensor(config.lr, device=state[0].device)  # a recorded number could not change
-    replayed = Replayed(lambda images, labels, *masks: one(images, labels, masks or None, lr_here), state, record)
-
-    def step(images_N_C_H_W, labels_N, masks, lr=config.lr):
-        lr_here.fill_(lr)
-        return replayed(images_N_C_H_W, labels_N, *(masks or ()))
-
-    return step
-
-
-def _optimizer(model: Classifier, config: ExperimentConfig) -> torch.optim.Optimizer:
-    trained = [p for p in model.parameters() if p.requires_grad]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(
-            trained, lr=config.lr, weight_decay=config.weight_decay, fused=True, capturable=trained[0].is_cuda
-        )
-    return torch.optim.SGD(trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
-
-
-@torch.no_grad()
-def _allocated(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """What the optimizer remembers from step to step, allocated now, and zero as before the first step."""
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    before = [p.clone() for p in trained]
-    for p in trained:
-        p.grad = torch.zeros_like(p)
-    optimizer.step()
-    optimizer.zero_grad()
-    for p, old in zip(trained, before):
-        p.copy_(old)
-    remembered = [v for of_one in optimizer.state.values() for v in of_one.values() if isinstance(v, Tensor)]
-    for values in remembered:
-        values.zero_()
-    return remembered
-
-
-def gradient_step(model: Classifier, config: ExperimentConfig, optimizer: torch.optim.Optimizer | None = None) -> Step:
-    """A function `step(images, labels, masks, lr) -> mean loss` that trains `model` in place."""
-    optimizer = optimizer or _optimizer(model, config)
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    loss_of = LOSSES[config.loss]
-
-    def step(images_N_C_H_W, labels_N, masks, lr=config.lr):
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        loss = loss_of(model.head(model.features(images_N_C_H_W), masks), labels_N, config.reduction)
-        optimizer.zero_grad()
-        loss.backward()
-        if config.clip_norm:
-            torch.nn.utils.clip_grad_norm_(trained, config.clip_norm)
-        optimizer.step()
-        return loss.detach() / len(labels_N) if config.reduction == "sum" else loss.detach()
-
-    return step
-
-
-def evaluate(model: Classifier, images, labels_N: Tensor) -> dict[str, float]:
-    """`accuracy`, `nll` (nats) and `ece` (see `BINS`) of the network without dropout."""
-    log_probs_N_C, labels_N = predict_log_probs(model, images)[0].cpu(), labels_N.cpu()  # a GPU's sums by bin vary
-    confidence_N, predicted_N = log_probs_N_C.max(1)
-    confidence_N, correct_N = confidence_N.exp().double(), (predicted_N == labels_N).double()
-    bin_N = (confidence_N * BINS).long().clamp(0, BINS - 1)  # of NaN, too: the result is NaN then
-    gap_B = torch.zeros(BINS, dtype=torch.float64).index_add_(0, bin_N, correct_N - confidence_N)
-    return dict(
-        accuracy=float(correct_N.mean()),
-        nll=float(F.nll_loss(log_probs_N_C.double(), labels_N)),
-        ece=float(gap_B.abs().sum() / len(labels_N)),
-    )
-
-
-def predict_log_probs(model: Classifier, images, masks: list[Tensor] | None = None) -> Tensor:
-    """Log-probabilities `[K, N, C]`, one slice for each of the K masks (`[K, 1, D]`); without masks K = 1."""
-    return torch.cat(list(predictions(model, images, masks)), dim=1)
-
-
-def predictions(model: Classifier, images, masks: list[Tensor] | None = None, index: Tensor | None = None) -> Iterator[Tensor]:
-    """`predict_log_probs` of all images, or those at `index`, in chunks `[K, n, C]`: memory does not grow with the pool."""
-    size = chunk_size(model, images)
-    if masks:
-        at_most = GPU_PREDICTIONS if _device(model).type == "cuda" else PREDICTIONS
-        size = min(size, max(1, at_most // len(masks[0])))
-
-    def log_probs(images_n_C_H_W):
-        logits = model.head(model.features(images_n_C_H_W), masks)
-        log_probs = logits.mT.log_softmax(-2).mT  # over an axis that is not the last in memory: 20 times faster
-        return to_score(log_probs if log_probs.dim() == 3 else log_probs[None])
-
-    return _in_chunks(log_probs, model, images, size, index)
-
-
-def embeddings(model: Classifier, images, index: Tensor | None = None) -> Tensor:
-    """The input of the last layer `[N, D]` for all images, or those at `index`, without dropout."""
-
-    def embedded(images_n_C_H_W):
-        return model.embeddings(model.features(images_n_C_H_W))
-
-    return to_score(torch.cat(list(_in_chunks(embedded, model, images, chunk_size(model, images), index))))
-
-
-def to_score(values: Tensor) -> Tensor:
-    """The values where scores are computed: on their device, but from Apple's MPS, which has no float64, on the CPU."""
-    return values.cpu() if values.device.type == "mps" else values
-
-
-def trunk_outputs(model: Classifier, images, index: Tensor | None = None) -> Tensor:
-    """What the trunk makes of all images, or those at `index`, in evaluation mode: `[N, …]`."""
-    return torch.cat(list(_in_chunks(model.features, model, images, chunk_size(model, images), index)))
-
-
-def chunk_size(model: Classifier, images) -> int:
-    """Images a forward pass: `CHUNK`; on an NVIDIA GPU what a sixteenth of its memory holds, `GPU_CHUNK` at most.
-
-    It depends on the kind of GPU alone, not on what else is in its memory: with another size sums may be rounded otherwise.
-    """
-    device = _device(model)
-    if device.type != "cuda":
-        return CHUNK
-    memory = torch.cuda.get_device_properties(device).total_memory
-    of_an_image = BYTES_A_PIXEL * images.shape[2:].numel()
-    return max(1, min(GPU_CHUNK, memory // 16 // of_an_image))
-
-
-def _device(model: Classifier) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
-
-
-@torch.inference_mode()
-def _in_chunks(compute: Callable, model: Classifier, images, size: int, index: Tensor | None) -> Iterator[Tensor]:
-    """What `compute` makes of the images, `size` at a time."""
-    model.eval()  # BatchNorm uses and keeps its running statistics
-    chunks = index.split(size) if index is not None else [slice(i, i + size) for i in range(0, len(images), size)]
-    n = parallel.n_threads()
-    for i in range(0, len(chunks), n):
-        # Images are taken in order, here: noise that is redrawn comes from one generator.
-        yield from parallel.run([partial(compute, images[chunk]) for chunk in chunks[i : i + n]])

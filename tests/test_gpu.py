@@ -9,13 +9,13 @@ import pytest
 import torch
 from conftest import ROOT
 
-from al_utils import training
 from al_utils.compute.graphs import Replayed
 from al_utils.compute.machine import repeatable
 from al_utils.config import ExperimentConfig
 from al_utils.experiment import run_experiment
 from al_utils.fitting import train_model
 from al_utils.models import build_model
+from al_utils.networks.steps import gradient_step, replayed_step
 from al_utils.problem import prepare
 from al_utils.randomness import generator
 
@@ -43,12 +43,12 @@ def test_recording_changes_nothing_and_a_replay_is_a_step(model, recipe):
     config = ExperimentConfig(protocol="tuned", model=model, **recipe)
     plain = build_model(model, (1, 28, 28), 10, generator(0, "initialisation")).train()
     recorded = copy.deepcopy(plain)
-    steps = training.gradient_step(plain, config), training.replayed_step(recorded, config, repeated)
+    both = gradient_step(plain, config), replayed_step(recorded, config, repeated)
     g = generator(0, "batches")
     for i, n in enumerate((9, 8, 9, 8)):
         images, labels = torch.randn(n, 1, 28, 28, generator=g), torch.randint(10, (n,), generator=g)
         masks = plain.draw_masks((n,), 0.5, g)
-        one, other = (float(step(images, labels, masks, torch.tensor(config.lr / 2**i))) for step in steps)
+        one, other = (float(step(images, labels, masks, torch.tensor(config.lr / 2**i))) for step in both)
         assert one == other
     for name, values in plain.state_dict().items():
         assert torch.equal(values, recorded.state_dict()[name]), name
@@ -89,7 +89,7 @@ def test_a_recorded_step_is_the_step(model):
     config = ExperimentConfig(protocol="tuned", model=model, device="cuda")
     plain = build_model(model, (1, 28, 28), 10, generator(0, "initialisation"), "cuda").train()
     recorded, lr = copy.deepcopy(plain), torch.tensor(config.lr, device="cuda")
-    one, other = training.gradient_step(plain, config), training.replayed_step(recorded, config)
+    one, other = gradient_step(plain, config), replayed_step(recorded, config)
     g = generator(0, "batches")
     with repeatable():
         for n in (64, 63, 64):
@@ -138,7 +138,7 @@ def test_a_network_that_reads_on_the_host_trains_all_the_same():
             return super().features(images_N_C_H_W * (1.0 if float(images_N_C_H_W.sum()) > 0 else 1.0))
 
     config, model = ExperimentConfig(protocol="tuned", device="cuda"), Peeking().cuda().train()
-    step, images, labels = training.replayed_step(model, config), torch.randn(8, 1, 28, 28).cuda(), torch.arange(8).cuda()
+    step, images, labels = replayed_step(model, config), torch.randn(8, 1, 28, 28).cuda(), torch.arange(8).cuda()
     with pytest.warns(UserWarning, match="no CUDA graph"):
         losses = [float(step(images, labels, None)) for _ in range(20)]
     assert losses[-1] < losses[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 HOUSE = Path(__file__).resolve().parent.parent / "al_utils"
 FLOW = (  # each imports from those before it alone; a room is a folder
     "options", "config", "words", "randomness", "sources", "compute",
-    "data", "datasets", "splits", "image_keys", "noise", "networks", "models", "training", "known",
+    "data", "datasets", "splits", "image_keys", "noise", "networks", "models", "predicting", "training", "known",
     "acquisition", "scoring",
     "records", "ledger", "oracle", "person", "own", "chance",
     "memory", "checks", "problem", "fitting", "querying", "experiment",

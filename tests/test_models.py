@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from al_utils.models import build_model, initialise
+from al_utils.predicting import CHUNK, predict_log_probs
 from al_utils.randomness import generator
-from al_utils.training import CHUNK, predict_log_probs
 
 SHAPES = {"mnist": (1, 28, 28), "cifar": (3, 32, 32), "odd": (1, 40, 56)}
 

@@ -9,15 +9,15 @@ from conftest import tiny
 from torch import Tensor, nn
 
 import al_utils as al
-from al_utils import known, models, training
+from al_utils import known, models, predicting
 from al_utils.experiment import run_experiment
 from al_utils.fitting import train_model
 from al_utils.ledger import LedgerError
 from al_utils.models import build_model
 from al_utils.networks import dropout, own_network
+from al_utils.predicting import CHUNK, embeddings, predict_log_probs
 from al_utils.problem import prepare
 from al_utils.randomness import generator
-from al_utils.training import CHUNK, embeddings, predict_log_probs
 
 SHAPE = (1, 28, 28)
 
@@ -228,7 +228,7 @@ def test_loaded_weights_and_frozen_parts_stay(from_file, little):
 
 def test_a_frozen_trunk_sees_each_image_once_a_run(from_file, little, monkeypatch):
     sizes = []
-    plain = training.trunk_outputs
+    plain = predicting.trunk_outputs
     monkeypatch.setattr(known, "trunk_outputs", lambda *given: sizes.append(len(out := plain(*given))) or out)
     config = tiny(model="FromFile", dataset=little, strategy="bald", epochs=4, mc_samples=3)
     problem = prepare(config)

@@ -13,9 +13,11 @@ from al_utils.experiment import run_experiment
 from al_utils.fitting import train_model
 from al_utils.models import build_model
 from al_utils.networks import recipes
+from al_utils.networks.steps import gradient_step
+from al_utils.predicting import evaluate
 from al_utils.problem import after, prepare
 from al_utils.randomness import generator
-from al_utils.training import Best, batches, evaluate, fit, gradient_step
+from al_utils.training import Best, batches, fit
 
 
 @pytest.fixture

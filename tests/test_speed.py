@@ -10,13 +10,15 @@ import pytest
 import torch
 from conftest import tiny
 
-from al_utils import acquisition, run_experiment, training
+from al_utils import acquisition, run_experiment
 from al_utils.chapters import speed
 from al_utils.compute import parallel
 from al_utils.models import build_model
 from al_utils.networks import fast_lenet
+from al_utils.networks.steps import gradient_step
+from al_utils.predicting import CHUNK, predict_log_probs, predictions
 from al_utils.randomness import generator
-from al_utils.training import CHUNK, batches, predict_log_probs, predictions
+from al_utils.training import batches
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {"mnist": (1, 28, 28), "cifar": (3, 32, 32), "odd": (1, 29, 35)}
@@ -37,7 +39,7 @@ def model(shape, name="lenet"):
 def test_twenty_steps_and_a_thousand_scores_are_those_of_the_plain_network(shape):
     images, labels = digits(150, shape)
     config, fast, plain = tiny(lr=0.05), model(shape), model(shape)
-    steps = fast_lenet.sgd_step(fast, config), training.gradient_step(plain, config)
+    steps = fast_lenet.sgd_step(fast, config), gradient_step(plain, config)
     g, cut = generator(0, "batches"), []
     while len(cut) < 20:
         cut += batches(150, 64, "keep", g)  # batches of 64 and of 22

@@ -11,8 +11,10 @@ from torch import nn
 from al_utils import ExperimentConfig
 from al_utils.models import build_model
 from al_utils.networks import fast_lenet
+from al_utils.networks.steps import gradient_step
+from al_utils.predicting import evaluate
 from al_utils.randomness import generator
-from al_utils.training import Diverged, batch_sizes, batches, evaluate, fit, gradient_step
+from al_utils.training import Diverged, batch_sizes, batches, fit
 
 
 def test_no_batch_is_smaller_than_the_network_needs():

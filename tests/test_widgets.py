@@ -18,10 +18,10 @@ from al_utils.chance import at_chance
 from al_utils.compute.machine import repeatable
 from al_utils.experiment import header, run_experiment
 from al_utils.oracle import NoisyOracle
+from al_utils.predicting import predict_log_probs
 from al_utils.problem import prepare
 from al_utils.records import METRICS
 from al_utils.results import diagnosis, replay
-from al_utils.training import predict_log_probs
 from al_utils.widgets import (
     cards,
     explore,

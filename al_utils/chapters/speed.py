@@ -24,11 +24,12 @@ from ..compute.machine import repeatable
 from ..config import ROOT, ExperimentConfig
 from ..models import build_model
 from ..noise import Images
+from ..predicting import predictions
 from ..problem import Problem, prepare
 from ..randomness import generator
 from ..results.looks import styled
 from ..scoring import score_in_chunks
-from ..training import fit, predictions
+from ..training import fit
 from ..words import and_list, label
 
 NAMES = {"plain": "plain PyTorch loop", "baal": "baal 2.1.0", "ours": "this project"}

@@ -1,4 +1,4 @@
-"""Steps of training on an NVIDIA GPU, recorded once as CUDA graphs and replayed: hundreds of kernels launched as one.
+"""Steps of training on an NVIDIA GPU as CUDA graphs: recorded once, hundreds of kernels replayed as one.
 
 Launching the kernels of a step one by one takes longer than most of them run. A graph holds them all, but also the places
 in memory that they read and write: inputs are copied to where the recording found them, and what a step changes (weights,

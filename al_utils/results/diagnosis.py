@@ -10,9 +10,9 @@ from torch import Tensor
 from ..compute.machine import repeatable
 from ..fitting import train_model
 from ..networks.classifier import Classifier
+from ..predicting import BINS, embeddings, predict_log_probs
 from ..problem import after
 from ..randomness import generator
-from ..training import BINS, embeddings, predict_log_probs
 from .replay import RecordedRun
 
 MAPPED = 4_000  # images of the pool on a map, at most
