@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+from al_utils.chapters import gpu as gpu_speed
 from al_utils.compute.graphs import Replayed
 from al_utils.compute.machine import repeatable
 from al_utils.config import ExperimentConfig
@@ -75,6 +76,12 @@ def test_what_repeats_is_asked_for_and_given_back():
     with repeatable():
         assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark and torch.get_num_threads() == 1
     assert torch.backends.cudnn.deterministic == before
+
+
+def test_the_table_of_speeds_is_made_on_any_device():
+    table = gpu_speed.table("cpu", n_steps=1, n_pool=300, mc_samples=2, record=repeated)
+    assert list(table.index) == ["lenet", "resnet18"] and list(table) == ["one by one", "as graphs", "scores"]
+    assert (table > 0).all(axis=None)
 
 
 def rounds(config, ledger=None):
