@@ -1,22 +1,16 @@
-"""Networks of one's own: kept as they were made, their dropout layers as MC dropout, a frozen trunk computed once."""
-
-from collections import Counter
-from pathlib import Path
+"""Networks of one's own: kept as they were made, their dropout layers as MC dropout."""
 
 import pytest
 import torch
 from conftest import tiny
-from torch import Tensor, nn
+from torch import nn
 
 import al_utils as al
-from al_utils import known, models, predicting
+from al_utils import models
 from al_utils.experiment import run_experiment
-from al_utils.fitting import train_model
-from al_utils.ledger import LedgerError
 from al_utils.models import build_model
 from al_utils.networks import dropout, own_network
 from al_utils.predicting import CHUNK, embeddings, predict_log_probs
-from al_utils.problem import prepare
 from al_utils.randomness import generator
 
 SHAPE = (1, 28, 28)
@@ -173,144 +167,6 @@ def test_a_whole_run_that_goes_on_after_a_kill_to_the_same_ledger(make, tmp_path
     assert whole[0][1] != whole[1][1]
 
 
-WEIGHTS: list[Path] = []  # the file of the trunk's weights
-SEEN: Counter[str] = Counter()  # images that the trunk was given
-
-
-class FromFile(nn.Module):
-    """torchvision's ResNet-18 with weights from a file as a frozen trunk, and a head to train."""
-
-    def __init__(self, channels, n_classes, image_size):
-        super().__init__()
-        from torchvision.models import resnet18
-
-        self.trunk = resnet18(weights=None, num_classes=32)
-        self.trunk.load_state_dict(torch.load(WEIGHTS[0], weights_only=True))
-        self.trunk.requires_grad_(False)
-        self.head = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, n_classes))
-
-    def features(self, images: Tensor) -> Tensor:
-        SEEN["images"] += len(images)
-        return self.trunk(images.expand(-1, 3, -1, -1))
-
-    def forward(self, images):
-        return self.head(self.features(images))
-
-
-@pytest.fixture
-def little(image_folder):
-    """A data set of 96 training and 24 test images, because ResNets are slow."""
-    return f"folder:{image_folder({'cat': 60, 'dog': 60}, size=(28, 28))}"
-
-
-@pytest.fixture
-def from_file(tmp_path):
-    from torchvision.models import resnet18
-
-    WEIGHTS[:] = [tmp_path / "weights.pt"]
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        torch.save(resnet18(weights=None, num_classes=32).state_dict(), WEIGHTS[0])
-    al.models.register(FromFile)
-    return torch.load(WEIGHTS[0], weights_only=True)
-
-
-def test_loaded_weights_and_frozen_parts_stay(from_file, little):
-    problem = prepare(tiny(model="FromFile", dataset=little, n_rounds=0, n_query=0))
-    model, _ = train_model(problem, 0, problem.split.initial)
-    assert model.frozen and model.split
-    kept = model.module.trunk.state_dict()
-    assert all(torch.equal(kept[name], values) for name, values in from_file.items())  # BatchNorm's statistics, too
-    assert not any(p.requires_grad for p in model.module.trunk.parameters())
-    fresh = build_model("FromFile", SHAPE, 2, generator(0, "initialisation"))
-    assert not torch.equal(model.module.head[0].weight, fresh.module.head[0].weight)  # the head was trained
-
-
-def test_a_frozen_trunk_sees_each_image_once_a_run(from_file, little, monkeypatch):
-    sizes = []
-    plain = predicting.trunk_outputs
-    monkeypatch.setattr(known, "trunk_outputs", lambda *given: sizes.append(len(out := plain(*given))) or out)
-    config = tiny(model="FromFile", dataset=little, strategy="bald", epochs=4, mc_samples=3)
-    problem = prepare(config)
-    assert len(list(run_experiment(config))) == 3
-    assert sorted(size for size in sizes if size > 8) == [24, 96]  # 8 images tell that a trunk is known
-    train_model(problem, 0, problem.split.initial)
-    SEEN.clear()
-    train_model(problem, 1, problem.split.initial)
-    assert SEEN["images"] < 50  # to build the network and to know its trunk again; not 4 epochs of 20 images, and 96
-
-
-def test_other_weights_in_the_file_do_not_continue_a_ledger(from_file, little, tmp_path):
-    config, path = tiny(model="FromFile", dataset=little, epochs=1), tmp_path / "ledger.jsonl"
-    rounds = run_experiment(config, path)
-    next(rounds)
-    rounds.close()
-    torch.save({name: values + (name == "fc.bias") for name, values in from_file.items()}, WEIGHTS[0])
-    with pytest.raises(LedgerError, match="another model='FromFile'"):
-        next(run_experiment(config, path))
-
-
-def test_an_augmented_image_goes_through_the_trunk_each_time(from_file, little):
-    problem = prepare(tiny(model="FromFile", dataset=little, epochs=5, augmentation="crop_flip", n_rounds=0, n_query=0))
-    SEEN.clear()
-    train_model(problem, 0, problem.split.initial)
-    assert SEEN["images"] >= 5 * 20
-
-
-def test_a_frozen_trunk_gives_what_it_would_give_image_by_image(from_file, little):
-    problem = prepare(tiny(model="FromFile", dataset=little, n_rounds=0, n_query=0, noise="gaussian"))
-    model, _ = train_model(problem, 0, problem.split.initial)
-    part, outputs = problem.known.behind_trunk(model, problem.train)
-    some = torch.tensor([3, 70, 41])
-    with torch.no_grad():
-        assert torch.allclose(part(outputs[some]), model.eval()(problem.train[some]), atol=1e-4)
-
-
-def test_another_frozen_trunk_is_computed_again():
-    class Drawn(nn.Module):
-        """A frozen trunk of random weights: another one each round."""
-
-        def __init__(self, channels, n_classes, image_size):
-            super().__init__()
-            self.body, self.head = nn.Linear(784, 8).requires_grad_(False), nn.Linear(8, n_classes)
-
-        def features(self, images):
-            return self.body(images.flatten(1)).relu()
-
-        def forward(self, images):
-            return self.head(self.features(images))
-
-    problem, images = prepare(tiny()), torch.arange(30)
-    for seed in (0, 1, 0):
-        model = made(Drawn, seed)
-        _, outputs = problem.known.behind_trunk(model, problem.train)
-        assert torch.allclose(outputs[images], model.features(problem.train[images]), atol=1e-5)
-
-
-def test_behind_a_frozen_trunk_masks_are_the_networks_too(little):
-    class Shared(nn.Module):
-        """A head with dropout on what all images share."""
-
-        def __init__(self, channels, n_classes, image_size):
-            super().__init__()
-            self.body = nn.Linear(channels * image_size[0] * image_size[1], 8).requires_grad_(False)
-            self.shift, self.drop, self.out = nn.Parameter(torch.ones(1, 8)), nn.Dropout(0.5), nn.Linear(8, n_classes)
-
-        def features(self, images):
-            return self.body(images.flatten(1)).relu()
-
-        def head(self, features):
-            return self.out(self.drop(features) + self.drop(self.shift))
-
-        def forward(self, images):
-            return self.head(self.features(images))
-
-    al.models.register(Shared)
-    assert made(Shared).frozen
-    rounds = list(run_experiment(tiny(model="Shared", dataset=little, strategy="bald", batch_size=7, n_rounds=1)))
-    assert len(set(rounds[0].queried)) == 5 and rounds[0].scores[0] > 0
-
-
 def test_a_trunk_that_is_called_features_but_is_no_trunk():
     """torchvision's Swin transformer has `features` and `head`, with more between them."""
 
@@ -323,114 +179,6 @@ def test_a_trunk_that_is_called_features_but_is_no_trunk():
             return self.head(self.features(images).mean((2, 3)))
 
     assert not made(Between).split
-
-
-def needs_a_dataset():
-    return nn.Linear(1, 1)
-
-
-class Unused(nn.Module):
-    def __init__(self, channels, n_classes, image_size):
-        super().__init__()
-        self.layer = nn.Linear(784, n_classes)
-
-    def forward(self, images):
-        return self.layer(images.flatten(1))
-
-
-class Mixes(Unused):
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.dropout = nn.Dropout(0.5)
-
-    def forward(self, images):
-        return super().forward(self.dropout(images - images.mean(0)))
-
-
-class TooFew(Unused):
-    def forward(self, images):
-        return super().forward(images)[:, :3]
-
-
-class Pair(Unused):
-    def forward(self, images):
-        return super().forward(images), None
-
-
-class NotFinite(Unused):
-    def forward(self, images):
-        return super().forward(images) / 0
-
-
-class Fails(Unused):
-    def forward(self, images):
-        return self.layer(images)
-
-
-class Frozen(Unused):
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.requires_grad_(False)
-
-
-class Changing(Unused):
-    made = 0
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        type(self).made += 1
-        self.layer.weight.data.fill_(type(self).made)
-
-
-class Alpha(Unused):
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.layer = nn.Sequential(nn.AlphaDropout(), self.layer)
-
-
-def normed(channels, n_classes, image_size):
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 9), nn.BatchNorm1d(9), nn.Linear(9, n_classes))
-
-
-@pytest.mark.parametrize(
-    "make, says",
-    [
-        (Unused, "has no nn.Dropout layer"),
-        (Mixes, "predicts an image otherwise when others are beside it"),
-        (TooFew, r"returned shape \(3, 3\) for 3 images, but must return logits of shape \(3, 10\)"),
-        (Pair, "returned tuple for 3 images"),
-        (NotFinite, "not finite"),
-        (Fails, r"cannot be used on images of shape \(1, 28, 28\): mat1"),
-        (Frozen, "no parameter to train"),
-        (Changing, r"another network each time it is built \(module.layer.weight\)"),
-        (Alpha, "use nn.Dropout instead"),
-        (lambda *_: "a network", "must return an nn.Module, but returned str"),
-    ],
-)
-def test_a_network_that_breaks_its_contract_is_refused_before_the_start(make, says):
-    al.models.register("theirs")(make)
-    with pytest.raises(ValueError, match=f"model='theirs'.*{says}"):
-        prepare(tiny(model="theirs", strategy="bald"))
-
-
-def test_what_a_network_needs_must_be_declared():
-    al.models.register(normed)
-    with pytest.raises(ValueError, match="batch of 1 .*smallest_batch=2"):
-        prepare(tiny(model="normed"))
-    al.models.register("normed", smallest_batch=2)(normed)
-    prepare(tiny(model="normed"))
-    with pytest.raises(ValueError, match="normed cannot train on a batch of 1.*balance"):
-        prepare(tiny(model="normed", batch_size=19, last_batch="keep"))
-
-
-def test_names_and_arguments_are_checked():
-    with pytest.raises(ValueError, match="needs_a_dataset.*must take channels, n_classes and"):
-        al.models.register(needs_a_dataset)
-    with pytest.raises(ValueError, match="model='lenet' comes with the project"):
-        al.models.register("lenet")(SmallViT)
-    al.models.register(SmallViT)
-    with pytest.raises(ValueError, match="did you mean 'SmallViT'.*lenet, resnet18, SmallViT"):
-        prepare(tiny(model="SmalViT"))
 
 
 def test_no_embeddings_where_the_last_layer_is_not_linear():
