@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import tiny
-from test_own_network import made, registry  # noqa: F401
+from test_own_network import SHAPE, made, registry  # noqa: F401
 from torch import Tensor, nn
 
 import al_utils as al
