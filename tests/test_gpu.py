@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, tiny
 
+from al_utils import read_ledgers
 from al_utils.chapters import gpu as gpu_speed
 from al_utils.compute.graphs import Replayed
 from al_utils.compute.machine import repeatable
@@ -19,6 +20,8 @@ from al_utils.models import build_model
 from al_utils.networks.steps import gradient_step, replayed_step
 from al_utils.problem import prepare
 from al_utils.randomness import generator
+from al_utils.results.replay import recompute, recorded_runs
+from al_utils.results.studies import by_study
 
 gpu = pytest.mark.gpu
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU: PyTorch finds none")
@@ -82,6 +85,20 @@ def test_the_table_of_speeds_is_made_on_any_device():
     table = gpu_speed.table("cpu", n_steps=1, n_pool=300, mc_samples=2, record=repeated)
     assert list(table.index) == ["lenet", "resnet18"] and list(table) == ["one by one", "as graphs", "scores"]
     assert (table > 0).all(axis=None)
+
+
+def test_a_ledger_of_another_device_is_read_reported_and_looked_at_here(tmp_path):
+    """Two seeds, one of them computed on a GPU, are one study; its images and its round can be made again on this machine."""
+    for seed, device in ((0, "cpu"), (1, "cuda:3")):
+        path = tmp_path / f"{seed}.jsonl"
+        list(run_experiment(tiny(seed=seed, device="cpu"), path))
+        header, *others = path.read_text().splitlines(keepends=True)
+        there = header.replace('"device": "cpu"', f'"device": "{device}"')
+        path.write_text(there + "".join(others))
+    [study] = by_study(read_ledgers(tmp_path)).values()
+    assert sorted(study.seed.unique()) == [0, 1]
+    of_gpu = recorded_runs(tmp_path)[1]
+    assert of_gpu.config["device"] == "cuda:3" and str(recompute(of_gpu, 0)).startswith("recomputed")
 
 
 def rounds(config, ledger=None):
