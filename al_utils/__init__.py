@@ -6,7 +6,7 @@ from importlib import import_module
 _HOME = {
     "AddGaussianNoise": "noise", "AddSaltAndPepperNoise": "noise", "ExperimentConfig": "config", "Ledger": "ledger",
     "PROTOCOLS": "config", "ROOT": "config", "Round": "ledger", "SCENARIOS": "config", "environment": "compute.machine",
-    "load_code": "own", "load_dataset": "datasets", "prepare": "problem", "read_ledger": "ledger",
+    "load_code": "own", "load_dataset": "datasets", "load_model": "saved", "prepare": "problem", "read_ledger": "ledger",
     "read_ledgers": "ledger", "run_experiment": "experiment", "run_name": "config",
 }  # fmt: skip
 _MODULES = ("acquisition", "datasets", "models", "noise", "training")  # with a `register` of their own

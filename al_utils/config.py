@@ -43,6 +43,7 @@ PROTOCOLS = {
 
 ROOT = Path(__file__).resolve().parent.parent  # the repository
 NAME_FIELDS = ("dataset", "model", "strategy", "noise", "seed")
+ASIDE = ("device", "save_model")  # no part of what a run is: ledgers that differ in these alone are of one run
 
 
 def located(path: str | Path) -> Path:
@@ -134,6 +135,8 @@ class ExperimentConfig:
                                   choices=dict(extremes="smallest and largest pixel value", mean="mean grey"))
     split_seed: int = option(-1, "seed of the split and the initial labels",
                              left_open="the protocol's, as a rule the seed", at_least=0)
+    save_model: bool = option(False, "the network of the last round is kept", note="beside the ledger, as a .pt file",
+                              older=False, repr=False)  # so that the digest, and the path of a ledger, stay what they were
     device: str = option("", "where to compute", left_open="a GPU if there is one", examples=("cpu", "cuda", "cuda:N", "mps"))
     # fmt: on
 

@@ -2,17 +2,19 @@
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
-from . import acquisition, checks, models
+from . import acquisition, checks, models, saved
 from .compute.machine import Stopwatch, environment, repeatable
 from .config import ExperimentConfig
 from .fitting import measure, train_model
 from .ledger import Ledger, LedgerError, Round, check_header
+from .networks.classifier import Classifier
 from .oracle import Oracle, checked_answers, described
 from .problem import Problem, after, prepare
 from .querying import query
@@ -26,13 +28,16 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
     A killed run that is started again goes on after its last whole round, with the result of an undisturbed one. So does
     a finished one that is asked for more rounds. Each of the `n_rounds` rounds trains from scratch, evaluates and queries;
     a last one trains and evaluates on all labels. With `stop_after` an earlier one may be the last: it queries nothing.
+    With `save_model` the network of the last round is kept beside the ledger (`saved.model_path`); where a finished run
+    lacks it, that round is trained again.
 
     Args:
         ledger: path of the run's ledger, from the project's root if it is relative; None keeps none.
         oracle: who labels the queries; None takes the true classes.
 
     Raises:
-        ValueError: see `prepare`; images without a label and no oracle; an answer that is no class.
+        ValueError: see `prepare`; images without a label and no oracle; an answer that is no class; `save_model` without a
+            ledger, or where another file is in the network's place.
         LedgerError: see `Ledger` and `check_rounds`. training.Diverged: the loss is not finite.
     """
     problem = prepare(config)
@@ -43,6 +48,10 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
             f"{unknown:,} images of {problem.dataset.label} have no label, so an oracle must answer: "
             "label them in notebooks/04_be_the_oracle.ipynb, or give run_experiment an oracle."
         )
+    if config.save_model and not ledger:
+        raise ValueError(
+            "save_model=True keeps the network beside the ledger, but there is none: give one, or save_model=False."
+        )
     with contextlib.ExitStack() as stack:
         book = stack.enter_context(Ledger(ledger, header(problem, oracle))) if ledger else None
         if book:
@@ -51,12 +60,16 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
         yield from done
         if book and book.stopped:
             raise Diverged(book.stopped)
+        place = saved.model_path(book.path) if book and config.save_model else None
+        # Also before the first round: a file that is something else is refused then, not at the end.
+        if place and not saved.is_kept(config, len(done) - 1, place) and is_over(done, config.n_rounds):
+            _train_again(problem, done, place)
         while not is_over(done, config.n_rounds):
             number = len(done)
             now, labelled = after(problem, done)
             try:
                 with repeatable():
-                    round = run_round(now, number, labelled)
+                    round, model = _trained_round(now, number, labelled)
             except Diverged as reason:
                 if book:
                     book.stop(f"round {number}: {reason}")
@@ -64,14 +77,35 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
             if oracle and round.queried:
                 answers = oracle.answer(round, config.seed)
                 round = replace(round, labels=checked_answers(answers, round, len(problem.dataset.class_names)))
+            if place and is_over([*done, round], config.n_rounds):  # before the ledger says that the run is finished
+                saved.keep(model, now, number, len(labelled), place)
             if book:
                 book.append(round)
             done.append(round)
             yield round
 
 
+def _train_again(problem: Problem, rounds: list[Round], place: Path) -> None:
+    """Keep the network of the last of these rounds, which is all that a finished run lacks."""
+    last = rounds[-1]
+    now, labelled = after(problem, rounds[:-1])
+    with repeatable():
+        model, train_loss = train_model(now, last.round, labelled)
+    if train_loss != last.metrics["train_loss"]:
+        warnings.warn(
+            f"{place.name} is trained again and not quite the network of its ledger (training loss {train_loss:.6g} instead of "
+            f"{last.metrics['train_loss']:.6g}): another processor, device or version rounds differently."
+        )
+    saved.keep(model, now, last.round, len(labelled), place)
+
+
 def run_round(problem: Problem, number: int, labelled: Tensor) -> Round:
     """One round from the labels so far (indices into the training images): a pure function of its arguments."""
+    return _trained_round(problem, number, labelled)[0]
+
+
+def _trained_round(problem: Problem, number: int, labelled: Tensor) -> tuple[Round, Classifier]:
+    """A round and its network."""
     watch = Stopwatch(problem.config.device)
     with watch("fit"):
         model, train_loss = train_model(problem, number, labelled)
@@ -86,7 +120,7 @@ def run_round(problem: Problem, number: int, labelled: Tensor) -> Round:
     if number < problem.config.n_rounds and not ended:
         queried, scores = query(problem, number, model, labelled, watch)
         notes.append(acquisition.get(problem.config.strategy, problem.config.posterior).note)
-    return Round(
+    round = Round(
         round=number,
         n_labels=len(labelled),
         metrics=metrics,
@@ -98,6 +132,7 @@ def run_round(problem: Problem, number: int, labelled: Tensor) -> Round:
         note="; ".join(filter(None, notes)),
         ended=ended if number < problem.config.n_rounds else "",
     )
+    return round, model
 
 
 def _note_on_batches(c: ExperimentConfig, n: int) -> str:

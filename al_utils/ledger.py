@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import records
-from .config import located
+from .config import ASIDE, located
 from .options import LONGEST, shown
 from .records import Round as Round
 
@@ -173,12 +173,12 @@ def _whole_length(path: Path) -> int:
 def check_header(path, found: dict, expected: dict) -> None:
     """Raise a `LedgerError` unless a ledger with the header `found` is of the run that is `expected`, as far as that is said.
 
-    The ledger may have been planned with fewer rounds, and its device is no part of what it is.
+    The ledger may have been planned with fewer rounds, and what is `config.ASIDE` is no part of what it is.
     """
     for part in ("config", "data"):
         for key, value in expected.get(part, {}).items():
             kept = found[part].get(key)
-            if kept != value and key != "device" and not (key == "n_rounds" and kept < value):
+            if kept != value and key not in ASIDE and not (key == "n_rounds" and kept < value):
                 raise LedgerError(
                     f"{path} was made with {key}={shown(kept)}, not {key}={shown(value)}. "
                     "Use another path, or delete the file to run it again."

@@ -65,9 +65,9 @@ class Option:
             raise ValueError(f"{name}={shown(value)} is too large: it must be below {self.below:g}.")
 
 
-def option(default, words: str, **known) -> Any:
+def option(default, words: str, repr: bool = True, **known) -> Any:
     """A dataclass field with this default and `Option(words, **known)` as its metadata."""
-    return field(default=default, metadata={"option": Option(words, **known)})
+    return field(default=default, repr=repr, metadata={"option": Option(words, **known)})
 
 
 def option_of(declared: Field) -> Option:

@@ -9,7 +9,7 @@ FLOW = (  # each imports from those before it alone; a room is a folder
     "data", "datasets", "splits", "image_keys", "noise", "networks", "models", "predicting", "training", "known",
     "acquisition", "scoring",
     "records", "ledger", "oracle", "person", "own", "chance",
-    "memory", "checks", "problem", "fitting", "querying", "experiment",
+    "memory", "checks", "problem", "fitting", "querying", "saved", "experiment",
     "labels", "sweep", "results", "notebook", "chapters", "widgets",
 )  # fmt: skip
 

@@ -170,4 +170,5 @@ def test_pickles_in_the_cache_are_not_unpickled(tmp_path, monkeypatch):
 def test_no_module_unpickles():
     for path in (ROOT / "al_utils").rglob("*.py"):
         code = path.read_text(encoding="utf-8").replace(".eval()", "")
+        code = re.sub(r"torch\.load\([^()]*, weights_only=True\)", "", code)  # which builds tensors and plain values alone
         assert not re.search(r"\b(pickle|joblib|torch\.load|allow_pickle|eval\(|exec\()", code), path

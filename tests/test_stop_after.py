@@ -95,9 +95,9 @@ def test_a_sweep_takes_it_for_finished(early, tmp_path):
     config = tiny(**(SMALL | dict(stop_after=2)))
     path = tmp_path / f"{config.name}.jsonl"
     path.write_bytes(early.read_bytes())
-    assert jobs.has_last_round(path, ROUNDS) and not jobs.is_finished(path.with_suffix(""), ROUNDS)
+    assert jobs.has_last_round(path, ROUNDS) and not jobs.is_finished(path.with_suffix(""), config.to_dict())
     path.with_suffix(".ipynb").touch()
-    assert jobs.is_finished(path.with_suffix(""), ROUNDS) and jobs._ledger_error(path, config.to_dict()) == ""
+    assert jobs.is_finished(path.with_suffix(""), config.to_dict()) and jobs._ledger_error(path, config.to_dict()) == ""
     assert local._finished(path, config) and len(local.run_many([config], tmp_path)) == len(read_ledger(early)[1])
     path.write_bytes(b"".join(early.read_bytes().splitlines(keepends=True)[:-1]))
     assert not jobs.has_last_round(path, ROUNDS) and "the notebook ended after" in jobs._ledger_error(path, config.to_dict())

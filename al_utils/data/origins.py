@@ -46,7 +46,7 @@ def find(name: str, image_size: int = 0) -> Origin:
     found = folders.contents(folder)
     listing = f"{folders.listing([*found.train, *found.valid, *found.test])}\n{image_size}"
     make = partial(_folder, folder, found, image_size)
-    return Origin(f"folder-{_digest(listing)}", make, _counted(found.passed_over, "passed over: "))
+    return Origin(f"folder-{_digest(listing)}", make, counted(found.passed_over, "passed over: "))
 
 
 def data_dir() -> Path:
@@ -58,7 +58,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _counted(counts: Counter[str], before: str = "") -> str:
+def counted(counts: Counter[str], before: str = "") -> str:
+    """`2 files that are no images (.txt), 5 images …`; nothing where there is nothing to say."""
     said = ", ".join(f"{n:,} {what}" for what, n in sorted(counts.items()) if n)
     return before + said if said else ""
 
@@ -68,7 +69,7 @@ def _folder(folder: Path, found: folders.Contents, image_size: int) -> tuple[Arr
     (train, test), done = pictures.decode([[path for path, _ in part] for part in parts], folder, image_size)
     labels = [np.array([label for _, label in part], np.int64) for part in parts]
     made = Arrays(found.class_names, train, labels[0], test, labels[1], len(found.valid))
-    return made, [_counted(done), *arrays.remarks(made)]
+    return made, [counted(done), *arrays.remarks(made)]
 
 
 def _npz(path: Path) -> tuple[Arrays, list[str]]:

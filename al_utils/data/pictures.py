@@ -27,9 +27,9 @@ def decode(parts: list[list[Path]], folder: Path, image_size: int = 0) -> tuple[
     Raises:
         DatasetError: an image is unreadable, not of 8 bits, an animation or a stack; several sizes without `image_size`.
     """
-    looked = [(path, *_read(path, folder, _look, image_size)) for part in parts for path in part]
-    n_channels = 3 if any(mode == "RGB" for _, _, mode in looked) else 1
-    width, height = (image_size, image_size) if image_size else _one_size([(path, size) for path, size, _ in looked], folder)
+    kinds = [(path, *kind(path, folder, image_size)) for part in parts for path in part]
+    n_channels = 3 if any(mode == "RGB" for _, _, mode in kinds) else 1
+    width, height = (image_size, image_size) if image_size else _one_size([(path, size) for path, size, _ in kinds], folder)
     done: Counter[str] = Counter()
     arrays = []
     for part in parts:
@@ -44,7 +44,12 @@ def decode(parts: list[list[Path]], folder: Path, image_size: int = 0) -> tuple[
 
 def check_one_size(paths: list[Path], folder: Path) -> None:
     """Raise a `DatasetError` unless all images can be used as they are, together."""
-    _one_size([(path, _read(path, folder, _look, 0)[0]) for path in paths], folder)
+    _one_size([(path, kind(path, folder)[0]) for path in paths], folder)
+
+
+def kind(path: Path, folder: Path, image_size: int = 0) -> tuple[tuple[int, int], str]:
+    """Width and height of an image when it is upright, and L or RGB. Raises: DatasetError: it cannot be used."""
+    return _read(path, folder, _look, image_size)
 
 
 def read(path: Path, image_size: int, done: Counter[str]) -> np.ndarray:
@@ -89,7 +94,7 @@ def _opened(path: Path):
 
 
 def _look(path: Path, image_size: int) -> tuple[tuple[int, int], str]:
-    """Width and height of an image when it is upright, and L or RGB; a `ValueError` says why it cannot be used."""
+    """See `kind`; a `ValueError` says why an image cannot be used."""
     with _opened(path) as image:
         limit, hint = (MAX_PHOTO, "") if image_size else (MAX_PIXELS, ", or set image_size")
         if image.width * image.height > limit:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import acquisition, checks
 from ..compute.machine import repeatable
-from ..config import ExperimentConfig
+from ..config import ASIDE, ExperimentConfig
 from ..experiment import check_data, check_rounds
 from ..fitting import measure, train_model
 from ..ledger import Round, check_header, find_ledgers, read_ledger
@@ -86,7 +86,8 @@ class RecordedRun:
         """Those of `runs` that differ in the strategy alone, this one included: they had the same choice."""
 
         def but_strategy(run):
-            return {**run.config, "strategy": "", "device": ""}, run.header["data"]["checksum"], _oracle(run.header)
+            aside = dict.fromkeys(("strategy", *ASIDE))
+            return run.config | aside, run.header["data"]["checksum"], _oracle(run.header)
 
         return [run for run in runs if but_strategy(run) == but_strategy(self)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..config import ExperimentConfig, located
+from ..config import ASIDE, ExperimentConfig, located
 from ..ledger import find_ledgers, read_ledger
 from ..records import METRICS, is_over
 from ..words import dataset_label, label
@@ -19,9 +19,9 @@ RUN = [*CELL, "strategy", "seed"]
 SECONDS = ["fit", "evaluate", "predict", "acquire"]
 NOT_RUN = "not run"
 CONFIG = [field.name for field in fields(ExperimentConfig)]
-# Everything else in a configuration must agree before runs are averaged. The device is no part of what is measured.
+# Everything else in a configuration must agree before runs are averaged, but for what is no part of what a run is.
 STUDY = ["protocol", "scenario"]
-STUDY += [name for name in CONFIG if name not in (*RUN, *STUDY, "device", "split_seed")] + ["split"]
+STUDY += [name for name in CONFIG if name not in (*RUN, *STUDY, *ASIDE, "split_seed")] + ["split"]
 ORDER = (*paper.DATASETS, *MODELS, *NOISES, *STRATEGIES, "supervised", "ideal", "constrained")  # then the alphabet
 
 

@@ -28,7 +28,7 @@ def run_job(notebook: str, output: str, parameters: dict, config: dict, timeout:
     Raises:
         distributed.Reschedule: within a Dask task that was cancelled or whose worker is closing.
     """
-    if is_finished(ROOT / output, config["n_rounds"]):  # Dask repeats a task whose worker was lost before its answer arrived
+    if is_finished(ROOT / output, config):  # Dask repeats a task whose worker was lost before its answer arrived
         return ""
     partial, failed, final = (ROOT / f"{output}{ending}.ipynb" for ending in (".partial", ".failed", ""))
     stopped = _dask_stopped()
@@ -62,9 +62,18 @@ def _ledger_error(path: Path, config: dict) -> str:
     return "" if is_over(rounds, n_rounds) else f"the notebook ended after {len(rounds)} of {n_rounds + 1} rounds"
 
 
-def is_finished(output: Path, n_rounds: int) -> bool:
-    """A run is finished when its ledger has its last round and its notebook was executed to the end."""
-    return Path(f"{output}.ipynb").exists() and has_last_round(Path(f"{output}.jsonl"), n_rounds)
+def is_finished(output: Path, config: dict) -> bool:
+    """A run is finished when its ledger has its last round, and its notebook was executed to the end.
+
+    The network of a run that is to keep it must be there, too.
+    """
+    ledger = Path(f"{output}.jsonl")
+    return Path(f"{output}.ipynb").exists() and has_last_round(ledger, config["n_rounds"]) and has_model(ledger, config)
+
+
+def has_model(ledger: Path, config: dict) -> bool:
+    """Whether the network is beside the ledger, if it is to be kept."""
+    return not config.get("save_model") or ledger.with_suffix(".pt").exists()
 
 
 def has_last_round(ledger: Path, n_rounds: int) -> bool:

@@ -19,10 +19,11 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 from ..compute.cores import KEEP_MEMORY, ONE_THREAD, allowed_cores
-from ..config import ExperimentConfig, run_name
+from ..config import ASIDE, ExperimentConfig, run_name
 from ..ledger import read_ledger, tidy
 from ..records import is_over
 from .grid import work
+from .jobs import has_model
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,16 @@ def run_grid(folder: str | Path, grid: Mapping, also: tuple[str, ...] = (), work
 
 
 def _finished(path: Path, config: ExperimentConfig) -> bool:
-    """Whether the ledger is whole; one of another configuration is not: running it says what is wrong."""
-    if not path.exists():
+    """Whether the ledger is whole, and the network is there if it is to be kept.
+
+    A ledger of another configuration is not: running it says what is wrong.
+    """
+    if not path.exists() or not has_model(path, config.to_dict()):
         return False
     header, rounds = read_ledger(path)
     found = (header or {}).get("config", {})
-    return is_over(rounds, config.n_rounds) and {**found, "device": config.device} == config.to_dict()
+    same = all(found.get(name) == value for name, value in config.to_dict().items() if name not in ASIDE)
+    return is_over(rounds, config.n_rounds) and same
 
 
 def compute(

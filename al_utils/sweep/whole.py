@@ -14,7 +14,7 @@ from ..ledger import LedgerError, check_header, read_ledger
 from . import local, page
 from .cluster import SweepError, connect, execute
 from .grid import PlannedRun, Sweep, load_sweep, work
-from .jobs import has_last_round, is_finished
+from .jobs import has_last_round, has_model, is_finished
 from .progress import PROGRESS_PAGE, Progress
 from .signals import check
 
@@ -101,10 +101,10 @@ def _report(folder: Path, notebook: str, timeout: float) -> dict[str, str]:
 
 def has_ended(folder: Path, run: PlannedRun, ledgers_only: bool) -> bool:
     """Whether nothing is left to do for a run."""
-    n_rounds = run.config.n_rounds
     if ledgers_only:
-        return has_last_round(folder / f"{run.name}.jsonl", n_rounds)
-    return is_finished(folder / run.name, n_rounds)
+        ledger = folder / f"{run.name}.jsonl"
+        return has_last_round(ledger, run.config.n_rounds) and has_model(ledger, run.expected)
+    return is_finished(folder / run.name, run.expected)
 
 
 def _ledgers(
@@ -213,7 +213,7 @@ def _clean(folder: Path, runs: list[PlannedRun], force: bool) -> None:
     """Remove what unfinished runs left; with `force`, their results too. The report stays until there is another."""
     if runs:
         (folder / REPORT_DUE).touch()
-    endings = [".ipynb", ".partial.ipynb", ".failed.ipynb", *([".jsonl"] if force else [])]
+    endings = [".ipynb", ".partial.ipynb", ".failed.ipynb", *([".jsonl", ".pt"] if force else [])]
     for name in [f"{run.name}{ending}" for run in runs for ending in endings]:
         (folder / name).unlink(missing_ok=True)
 

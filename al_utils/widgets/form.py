@@ -60,6 +60,7 @@ class Form(w.VBox):
             name: w.Checkbox(name in strategies, description=label(name), indent=False, layout=w.Layout(width="auto"),
                              tooltip=f"Compare {label(name)}") for name in acquisition.names()
         }  # fmt: skip
+        self.save_model = config.save_model  # no field of the form: as the notebook has it
         chosen, wrap = list(self.fields.values()), w.Layout(flex_flow="row wrap", grid_gap="16px")
         columns = [w.VBox(chosen[:4]), w.VBox(chosen[4:8]), w.VBox(chosen[8:])]
         super().__init__([
@@ -90,7 +91,7 @@ class Form(w.VBox):
             if values[name] < least:
                 raise ValueError(f"{called} is {values[name]:,}, but must be at least {least:g}.")
         try:
-            return [ExperimentConfig(strategy=name, **values) for name in chosen]
+            return [ExperimentConfig(strategy=name, save_model=self.save_model, **values) for name in chosen]
         except ValueError as error:
             raise ValueError(in_words_of_the_form(str(error))) from None
 

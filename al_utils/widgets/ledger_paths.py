@@ -4,10 +4,10 @@ import hashlib
 from dataclasses import fields, replace
 from pathlib import Path
 
-from ..config import ExperimentConfig
+from ..config import ASIDE, ExperimentConfig
 from ..ledger import LedgerError, read_ledger
 
-ANY = ("n_rounds", "device")  # more rounds go on with a run, and any machine may
+ANY = ("n_rounds", *ASIDE)  # more rounds go on with a run
 
 
 def ledger_path(folder: str | Path, config: ExperimentConfig, session: str = "") -> Path:
@@ -46,7 +46,7 @@ def _holds(path, config):
 
 
 def _plain(config):
-    return replace(config, n_rounds=min(config.n_rounds, 1), device="cpu")
+    return replace(config, n_rounds=min(config.n_rounds, 1), device="cpu", save_model=False)
 
 
 def _digest(config):
