@@ -4,6 +4,7 @@
 #   ./run_all.sh                          the quick sweep on the embedded data, and its report, in reports/own/quick
 #   ./run_all.sh SWEEP [OPTIONS]          a sweep of notebooks/sweeps, or a YAML or JSON file of your own
 #   ./run_all.sh page NOTEBOOK [OPTIONS]  one notebook, executed and rendered as a page
+#   ./run_all.sh compare SWEEP SWEEP ...  several sweeps of reports/ in one report, in reports/compared
 #   ./run_all.sh lab [JUPYTER ARGUMENTS]  JupyterLab on the notebooks (as root: --allow-root)
 #   ./run_all.sh test [PYTEST ARGUMENTS]  the tests
 #   ./run_all.sh setup                    nothing more

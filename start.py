@@ -59,7 +59,7 @@ def start(arguments: list[str]) -> None:
     if command in ("test", "lab"):
         os.chdir(ROOT)
     lab = ["jupyterlab", "--ip=127.0.0.1", f"--notebook-dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks"]
-    modules = {"test": ["pytest"], "lab": lab, "page": ["al_utils.sweep.page"]}
+    modules = {"test": ["pytest"], "lab": lab, "page": ["al_utils.sweep.page"], "compare": ["al_utils.sweep.compare"]}
     module = modules.get(command, ["al_utils.sweep", command])
     environment = clean_environment() | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
     python = str(VENV / "bin" / "python")

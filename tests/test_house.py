@@ -10,7 +10,7 @@ FLOW = (  # each imports from those before it alone; a room is a folder
     "acquisition", "scoring",
     "records", "ledger", "oracle", "person", "own", "chance",
     "memory", "checks", "problem", "fitting", "querying", "saved", "experiment",
-    "labels", "sweep", "results", "notebook", "chapters", "widgets",
+    "labels", "results", "sweep", "notebook", "chapters", "widgets",
 )  # fmt: skip
 
 

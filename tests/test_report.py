@@ -504,4 +504,7 @@ def test_the_committed_notebook_is_clean():
     notebook = nbformat.read(ROOT / "notebooks/05_report.ipynb", 4)
     assert all(not cell.get("outputs") for cell in notebook.cells)
     (parameters,) = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    assert parameters == 'ledgers: str = "reports/quick"  # folder with the ledgers to report'
+    assert [line.partition("  #")[0] for line in parameters.splitlines()] == [
+        'ledgers: str = "reports/quick"',
+        'page: str = ""',
+    ]

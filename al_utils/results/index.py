@@ -14,10 +14,11 @@ import nbformat
 import pandas as pd
 
 from ..config import ROOT
-from ..ledger import LedgerError, read_ledgers
+from ..ledger import read_ledgers
 from ..words import capitalised
 from . import beside, pages, record, studies
 
+COMPARED = "compared"  # the folder of pages about several sweeps
 STYLE = """body { font-family: system-ui, sans-serif; line-height: 1.5; max-width: 60em; margin: 2em auto; padding: 0 1em }
 :root { color-scheme: light dark } .off { color: #888 }"""
 
@@ -34,7 +35,8 @@ class Report:
 
 def reports(folder: Path) -> list[Report]:
     """All executed notebooks below `folder` that have a page of the same name: the paper's own sweeps, then by path."""
-    by_path = sorted(folder.rglob("*.html"), key=lambda path: (not path.parent.name.startswith("paper"), path))
+    near = [*folder.glob("*/*.html"), *folder.glob("*/*/*.html")]  # as deep as reports lie, wherever --reports leads
+    by_path = sorted(near, key=lambda path: (not path.parent.name.startswith("paper"), path))
     pages_found = [path for path in by_path if path.with_suffix(".ipynb").exists()]
     return [_report(page) for page in pages_found if ".ipynb_checkpoints" not in page.parts]
 
@@ -43,7 +45,7 @@ def _report(page: Path) -> Report:
     notebook = nbformat.read(page.with_suffix(".ipynb"), 4)
     opening = notebook.cells[0].source
     title = opening.splitlines()[0].lstrip("# ")
-    of_sweep = page.stem == "report"
+    of_sweep, compared = page.stem == "report", page.parent.name == COMPARED
     outputs = record.outputs(notebook)
     found = re.search(r'<ul class="summary">(.*?)</ul>', outputs, re.DOTALL)
     question = re.search(r"\*\*Question[:.]?\*\*[:.]?\s*(.*?)(?:\n\n|$)", opening, re.DOTALL)
@@ -52,7 +54,9 @@ def _report(page: Path) -> Report:
     else:
         asked = question[1].replace("\n", " ").replace("*", "") if question else ""
         sentences = [capitalised(asked)] if asked else []
-    return Report(page, page.parent.name if of_sweep else title, sentences, record.stale(page.parent) if of_sweep else [])
+    if of_sweep or compared:
+        title = page.parent.name if of_sweep else page.stem.replace("_", " ")
+    return Report(page, title, sentences, record.stale(page.parent) if of_sweep else [])
 
 
 def index_page(folder: Path) -> str:
@@ -81,16 +85,25 @@ def _cells(folder: Path) -> str:
     return f"<h2>The paper's cells</h2>{pages.html_text(beside.cells_beside_summary(cells))}{pages.html_table(table, caption)}"
 
 
+def renew(folder: Path) -> str:
+    """Write `index.html` into a folder of reports; returns a line on where it is, or on why it is not made anew."""
+    page = folder / "index.html"
+    try:
+        page.with_name(f".{page.name}").write_text(index_page(folder), "utf-8")
+        os.replace(page.with_name(f".{page.name}"), page)
+    except Exception as error:  # whatever lies in there: what was just made beside it is none the worse
+        return f"{os.path.relpath(page)} was not made anew: {' '.join(str(error).split()) or type(error).__name__}"
+    return f"Index: {os.path.relpath(page)}"
+
+
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "reports"
     if not folder.is_dir():
         sys.exit(f"error: {folder} is no folder. Reports are made by a sweep: ./run_all.sh quick")
-    try:
-        page = index_page(folder)
-    except LedgerError as error:
-        sys.exit(f"error: {error}")
-    (folder / "index.html").write_text(page, "utf-8")
-    print(f"Index: {os.path.relpath(folder / 'index.html')}")
+    said = renew(folder)
+    if not said.startswith("Index: "):
+        sys.exit(f"error: {said}")
+    print(said)
 
 
 if __name__ == "__main__":

@@ -56,13 +56,14 @@ def by_study(rounds: pd.DataFrame, unfinished: bool = False) -> dict[str, pd.Dat
 
     The key names protocol, scenario and whatever else differs between two studies. A run found twice counts once. One that
     ended early (`stop_after`) counts with its last network in the rounds that were planned after it. No finished run: one
-    empty study.
+    empty study. The `sweep` of the rounds, where they have that column, is an option like others if without it runs of two
+    sweeps would be averaged.
     """
     rounds = _with_split(_carried_on(_complete(rounds)))
     if not unfinished:
-        last = rounds.groupby([*RUN, *STUDY], dropna=False)["round"].transform("max")
+        last = rounds.groupby([*RUN, *STUDY, "sweep"], dropna=False)["round"].transform("max")
         rounds = rounds[last == rounds.n_rounds]
-    rounds = rounds.drop_duplicates([*RUN, *STUDY, "round"])
+    rounds = rounds.drop_duplicates([*RUN, *STUDY, "sweep", "round"])
     if rounds.empty:
         return {"no finished run": rounds}
     separating = _separating(rounds)
@@ -75,7 +76,8 @@ def by_study(rounds: pd.DataFrame, unfinished: bool = False) -> dict[str, pd.Dat
 def _complete(rounds: pd.DataFrame) -> pd.DataFrame:
     """With every column that is asked for below, also where no ledger was found."""
     needed = [*CONFIG, "round", "n_labels", *METRICS, "queried", "true_classes", "noisy", "ended"]
-    return rounds.reindex(columns=list(dict.fromkeys([*rounds.columns, *needed])))
+    complete = rounds.reindex(columns=list(dict.fromkeys([*rounds.columns, *needed])))
+    return complete if "sweep" in complete else complete.assign(sweep="")
 
 
 def _carried_on(rounds: pd.DataFrame) -> pd.DataFrame:
@@ -105,11 +107,18 @@ def _separating(rounds: pd.DataFrame) -> list[str]:
     """Options that make two studies: all that differ within a network.
 
     Averages never mix networks, so an option that only differs from network to network (as epochs may) makes no second
-    study; networks are then not compared, see `unequal`.
+    study; networks are then not compared, see `unequal`. The sweep makes one where a mean would be of two sweeps' runs.
     """
-    by_model = rounds.groupby(["protocol", "scenario", "model"])
-    others = [name for name in STUDY if name not in ("protocol", "scenario")]
-    return ["protocol", "scenario", *(name for name in others if by_model[name].nunique(dropna=False).max() > 1)]
+    separating = _differing(rounds, [])
+    mixed = rounds.groupby([*separating, *CELL, "strategy"], dropna=False).sweep.nunique().max() > 1
+    return _differing(rounds, ["sweep"]) if mixed else separating
+
+
+def _differing(rounds: pd.DataFrame, besides: list[str]) -> list[str]:
+    """Protocol, scenario, what is given, and the options that differ within a network where these are the same."""
+    first = ["protocol", "scenario", *besides]
+    by_model = rounds.groupby([*first, "model"])
+    return [*first, *(name for name in STUDY if name not in first and by_model[name].nunique(dropna=False).max() > 1)]
 
 
 def _study_name(option: pd.Series, options: pd.DataFrame) -> str:

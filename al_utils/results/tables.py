@@ -38,6 +38,8 @@ def overview(runs: pd.DataFrame) -> pd.DataFrame:
         "Also varied": "; ".join(f"{OPTIONS[v].words}: {and_list(map(OPTIONS[v].say, ordered(runs[v])))}" for v in varied),
         "Environment": "; ".join(f"{line} ({n} runs)" for line, n in runs.environment.value_counts().items()),
     }
+    if "sweep" in runs:
+        rows = {"Sweeps": and_list([f"{sweep} ({n} runs)" for sweep, n in runs.sweep.value_counts(sort=False).items()])} | rows
     return pd.DataFrame({"": {topic: text or "none" for topic, text in rows.items()}})
 
 

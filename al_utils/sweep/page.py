@@ -14,6 +14,7 @@ from .jobs import run_notebook
 from .signals import StoppedBySignal, asked, check, on_signals
 
 NOTEBOOKS = ROOT / "notebooks"
+REPORT = "notebooks/05_report.ipynb"  # it links to other files, so it is told where its page will be
 TIMEOUT = 24 * 3600.0  # seconds
 
 
@@ -33,13 +34,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--reports", type=Path, default=ROOT / "reports", metavar="DIR", help="instead of reports/")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="limit (default: a day)")
     options = parser.parse_args(arguments)
+
+    def plan():
+        notebook = find(options.notebook)
+        output = options.reports.resolve() / folder_name(notebook) / notebook.stem
+        place = {"page": os.path.relpath(output.parent, ROOT)} if notebook == ROOT / REPORT else {}
+        return notebook, output, place | {name: value_of(text) for name, text in options.parameter}
+
+    return carry_out(plan, options.timeout)
+
+
+def carry_out(plan: Callable[[], tuple[Path, Path, dict]], timeout: float) -> int:
+    """Make the page that `plan` returns (notebook, output, parameters), and the index of its reports; the exit status."""
     with on_signals():
         try:
-            notebook = find(options.notebook)
-            output = options.reports.resolve() / folder_name(notebook) / notebook.stem
+            notebook, output, parameters = plan()
             output.parent.mkdir(parents=True, exist_ok=True)
-            parameters = {name: value_of(text) for name, text in options.parameter}
-            error = make(os.path.relpath(notebook, ROOT), output, parameters, options.timeout, one_thread=False)
+            error = make(os.path.relpath(notebook, ROOT), output, parameters, timeout, one_thread=False)
+            index = "" if error else renew_index(output.parent.parent)
         except StoppedBySignal as stopped:
             output.with_name(f"{output.name}.partial.ipynb").unlink(missing_ok=True)
             print("Stopped. What was there before is unchanged.")
@@ -50,8 +62,15 @@ def main(arguments: list[str] | None = None) -> int:
     if error:
         print(f"FAILED {notebook.name}: {error}\n       see {os.path.relpath(output)}.failed.ipynb")
         return 1
-    print(f"Page: {os.path.relpath(output)}.html")
+    print(f"{index}\nPage: {os.path.relpath(output)}.html")
     return 0
+
+
+def renew_index(reports: Path) -> str:
+    """Make the page that lists all reports; returns what is to be said of it."""
+    from ..results import index  # here: runs alone need nothing but PyTorch and NumPy
+
+    return index.renew(reports)
 
 
 def find(notebook: str) -> Path:

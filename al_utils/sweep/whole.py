@@ -19,7 +19,6 @@ from .progress import PROGRESS_PAGE, Progress
 from .signals import check
 
 EXPERIMENT = "notebooks/02_experiment.ipynb"
-REPORT = "notebooks/05_report.ipynb"
 REPORT_DUE = ".report_due"  # a file that is there while the report is older than the runs
 
 
@@ -33,7 +32,7 @@ def run_sweep(
     ledgers_only: bool = False,
     minutes: float = math.inf,
     notebook: str = EXPERIMENT,
-    report: str = REPORT,
+    report: str = page.REPORT,
 ) -> dict[str, str]:
     """Execute what is not finished of a sweep, then its report; returns the error of each run that failed.
 
@@ -94,9 +93,11 @@ def _report(folder: Path, notebook: str, timeout: float) -> dict[str, str]:
         )
         return {}
     error = page.make(notebook, folder / "report", {"ledgers": os.path.relpath(folder, ROOT)}, timeout)
-    if not error:
-        due.unlink(missing_ok=True)
-    return {"report": error} if error else {}
+    if error:
+        return {"report": error}
+    due.unlink(missing_ok=True)
+    print(page.renew_index(folder.parent))
+    return {}
 
 
 def has_ended(folder: Path, run: PlannedRun, ledgers_only: bool) -> bool:
