@@ -64,6 +64,6 @@ def show_table(table: pd.DataFrame, caption: str = "") -> None:
     display(HTML(pages.html_table(table, caption)))
 
 
-def show_figure(figure: Figure) -> None:
-    """Show a figure as a crisp PNG."""
-    display(pages.picture(figure))
+def show_figure(figure: Figure, values: bool = False) -> None:
+    """Show a figure as a crisp PNG; `values`: those of its curves appear under the mouse on the notebook's page."""
+    display(pages.picture(figure, values=values))

@@ -11,14 +11,16 @@ from urllib.parse import quote
 import pandas as pd
 from matplotlib.figure import Figure
 
+from . import hover
 from .looks import DPI
 from .studies import NOT_RUN, each_row
 
 
-def picture(figure: Figure, marks: Mapping[str, str] | None = None):
+def picture(figure: Figure, marks: Mapping[str, str] | None = None, values: bool = False):
     """A figure as a crisp PNG of few colours for a notebook: a third of the bytes of the usual one.
 
-    `marks` are kept in the file as text, by name.
+    `marks` are kept in the file as text, by name. With `values`, its page shows those of the curves under the mouse: the
+    drawing for that is in the output's metadata.
     """
     from IPython.display import Image
     from PIL import Image as Pixels
@@ -31,7 +33,7 @@ def picture(figure: Figure, marks: Mapping[str, str] | None = None):
         info.add_text(name, text)
     few_colours = Pixels.open(drawn).convert("RGB").quantize(128, dither=Pixels.Dither.NONE)
     few_colours.save(small, "png", optimize=True, pnginfo=info)
-    return Image(small.getvalue(), format="png", retina=True)
+    return Image(small.getvalue(), format="png", retina=True, metadata={"hover": hover.drawing(figure)} if values else None)
 
 
 def html_table(table: pd.DataFrame, caption: str = "") -> str:

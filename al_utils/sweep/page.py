@@ -16,6 +16,11 @@ from .signals import StoppedBySignal, asked, check, on_signals
 NOTEBOOKS = ROOT / "notebooks"
 REPORT = "notebooks/05_report.ipynb"  # it links to other files, so it is told where its page will be
 TIMEOUT = 24 * 3600.0  # seconds
+# Beside JupyterLab's own look: its dark colours for who reads in the dark, where figures stay on white; and text that outputs
+# begin with stands below the text between them.
+LOOK = """{% block html_head_css %}{{ super() }}
+{{ resources.include_css("static/theme-dark.css") | replace("<style", "<style media='(prefers-color-scheme: dark)'") }}
+<style>.jp-OutputArea-output:not(.jp-RenderedText) { padding-left: 5px } OF_FIGURES</style>{% endblock %}"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -139,9 +144,16 @@ def render(notebook: Path) -> str:
     import nbformat
     from nbconvert import HTMLExporter
 
+    from ..results import hover
+
     blocks = ("html_head_js", "html_head_js_mathjax", "html_head_js_mermaidjs", "jupyter_widgets")
     offline = "{% extends 'lab/index.html.j2' %}" + "".join(f"{{% block {b} %}}{{% endblock %}}" for b in blocks)
+    offline += LOOK.replace("OF_FIGURES", hover.STYLE)
     executed = nbformat.read(notebook, as_version=4)
+    for output in [output for cell in executed.cells for output in cell.get("outputs", [])]:
+        about = output.get("metadata", {}).get("image/png", {})
+        if drawing := about.get("hover"):  # what `pages.picture` has drawn for the mouse
+            output.data = {"text/html": hover.over(output.data["image/png"].replace("\n", ""), about["width"], drawing)}
     exporter = HTMLExporter(
         exclude_input=not executed.metadata.get("show_code", False), exclude_input_prompt=True, exclude_output_prompt=True,
         preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],  # of a progress bar only its last state
