@@ -76,9 +76,7 @@ def prob_cover(
     covers that no labelled or earlier one does. δ is the largest radius within which a share `purity` of the images has
     neighbours of its own kind only; kinds are the clusters that k-means finds, as many as there are classes.
     """
-    images_N_D, labelled_L_D = F.normalize(embeddings_N_D), F.normalize(labelled_embeddings_L_D)
-    within = _pure_radius(images_N_D, int(labels_L.max()) + 1, purity, generator) ** 2
-    uncovered_N = distances.nearest(images_N_D, labelled_L_D)[0] > within
+    images_N_D, within, uncovered_N = _balls(embeddings_N_D, labelled_embeddings_L_D, labels_L, purity, generator)
     covers_N = _how_many_within(images_N_D, images_N_D[uncovered_N], within)
 
     picked: list[int] = []
@@ -92,6 +90,23 @@ def prob_cover(
         covers_N = covers_N - _how_many_within(images_N_D, images_N_D[newly_N], within)
         covers_N[picked] = -images_N_D.shape[0]
     return as_batch(picked, scores)
+
+
+def covered_by_each(
+    embeddings_N_D: Tensor, labelled_embeddings_L_D: Tensor, labels_L: Tensor, generator: torch.Generator, purity: float = 0.95
+) -> Tensor:
+    """ProbCover before its first pick: how many images each one covers that no labelled one does, `[N]`."""
+    images_N_D, within, uncovered_N = _balls(embeddings_N_D, labelled_embeddings_L_D, labels_L, purity, generator)
+    return _how_many_within(images_N_D, images_N_D[uncovered_N], within)
+
+
+def _balls(
+    embeddings_N_D: Tensor, labelled_embeddings_L_D: Tensor, labels_L: Tensor, purity: float, generator: torch.Generator
+) -> tuple[Tensor, float, Tensor]:
+    """The images scaled to length 1, δ², and which images no labelled one covers."""
+    images_N_D, labelled_L_D = F.normalize(embeddings_N_D), F.normalize(labelled_embeddings_L_D)
+    within = _pure_radius(images_N_D, int(labels_L.max()) + 1, purity, generator) ** 2
+    return images_N_D, within, distances.nearest(images_N_D, labelled_L_D)[0] > within
 
 
 def _how_many_within(images_N_D: Tensor, others_M_D: Tensor, within: float) -> Tensor:

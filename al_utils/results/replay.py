@@ -19,6 +19,7 @@ from ..ledger import Round, check_header, find_ledgers, read_ledger
 from ..problem import Problem, after, prepare_to_look
 from ..querying import posterior_predictions, query, unlabelled
 from ..words import dataset_label, label
+from .first_picks import scores_as_first
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Recomputed:
     predictions: list[Prediction]
     same_queries: bool
     largest_difference: float  # between the recomputed and the kept scores
+    as_first: list[float] | None = None  # scores had each been the first of its batch, see `first_picks`
 
     def __str__(self):
         if self.same_queries and self.largest_difference == 0:
@@ -142,10 +144,11 @@ def recompute(run: RecordedRun, number: int) -> Recomputed:
             for position in here.nonzero().flatten().tolist():
                 found[position] = chunk_K_n_C[:, rows[position] - start].cpu()
             start += chunk_K_n_C.shape[1]
+        as_first = scores_as_first(now, number, model, labelled, kept.queried)
     log_probs_K_n_C = torch.stack([found[position] for position in range(len(rows))], dim=1)
     same = queried == kept.queried
     difference = max((abs(a - b) for a, b in zip(scores, kept.scores)), default=0.0)
-    return Recomputed(summarised(log_probs_K_n_C), same, difference)
+    return Recomputed(summarised(log_probs_K_n_C), same, difference, as_first)
 
 
 def suggestions(problem: Problem, rounds: Sequence[Round], asked: Round) -> list[Prediction]:

@@ -17,6 +17,21 @@ INK, FAINT = "var(--jp-content-font-color1, #222)", "var(--jp-content-font-color
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A score in a batch given the images before, the same alone (None: not known), and the largest of all, for the scale."""
+
+    score: float
+    alone: float | None
+    most: float
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Both as parts of the largest, from 0 to 1; 0 where the second is not known."""
+        score, alone = (min(1.0, max(0.0, value or 0.0) / self.most) for value in (self.score, self.alone))
+        return score, alone
+
+
+@dataclass(frozen=True)
 class Card:
     """One image `[C, H, W]` (floats as the network sees it, or uint8) and the lines written under it."""
 
@@ -25,6 +40,7 @@ class Card:
     noisy: bool = False
     true_class: int = -1
     prediction: Prediction | None = None
+    bar: Bar | None = None
 
 
 def class_line(class_names: Sequence[str], true_class: int) -> str:
@@ -47,13 +63,25 @@ def _card(card, class_names, size):
         badge = f'<div style="height: 18px">{badge}</div>'
     lines = "".join(f"<div>{html.escape(line)}</div>" for line in card.lines)
     chart = _chart(card.prediction, class_names, card.true_class) if card.prediction else ""
+    bar = _bar(card.bar, size) if card.bar else ""
     alt = html.escape("; ".join([*card.lines, "noisy"] if card.noisy else card.lines), quote=True)
     width = max(size, 124 if chart else 0)
     return (
         f'<div class="al-card" style="width: {width + 8}px; font-size: 12px; line-height: 1.35; overflow-wrap: anywhere">'
         f'<img src="{data_uri(png_pixels(card.image))}" alt="{alt}" width="{size}" height="{size}" '
         f'style="image-rendering: pixelated; border: {frame}; box-sizing: border-box; object-fit: contain; margin: 0">'
-        f"{lines}{badge}{chart}</div>"
+        f"{bar}{lines}{badge}{chart}</div>"
+    )
+
+
+def _bar(bar: Bar, width: int) -> str:
+    """The score filled, and framed what it would be alone: the gap is what the images before have taken away."""
+    filled, framed = ((width - 2) * share for share in bar.shares)
+    frame = f'<rect x="1" y="1" width="{framed:.1f}" height="9" fill="none" stroke="{INK}"/>' if bar.alone is not None else ""
+    said = f"score {bar.score:.3g}" + (f", alone {bar.alone:.3g}" if bar.alone is not None else "")
+    return (
+        f'<svg role="img" aria-label="{said}" width="{width}" height="12" style="display: block"><title>{said}</title>'
+        f'<rect x="1" y="1" width="{filled:.1f}" height="9" fill="{BLUE}"/>{frame}</svg>'
     )
 
 

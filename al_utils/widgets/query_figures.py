@@ -46,9 +46,22 @@ def image_cards(shown: list[Card], class_names: list[str], columns: int = 10) ->
         ax.imshow(shown_pixels(card.image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         lines = [*card.lines, "noisy" if card.noisy else ""]
         ax.set_title("\n".join(lines), fontsize=7.5, pad=2)
+        if card.bar:
+            _bar(ax, card.bar)
         if card.prediction:
             _prediction(grid[2 * (k // columns) + 1, k % columns], card, class_names)
     return figure
+
+
+def _bar(ax, bar):
+    """Below an image: its score in a batch filled, and framed what it would be alone."""
+    filled, framed = bar.shares
+    strip = ax.inset_axes((0, -0.14, 1, 0.1))
+    strip.axis("off")
+    strip.barh(0, filled, color=BLUE)
+    if bar.alone is not None:
+        strip.barh(0, framed, fill=False, edgecolor="black", linewidth=0.8)
+    strip.set_xlim(0, 1.02)
 
 
 def _prediction(ax, card, class_names):

@@ -4,8 +4,9 @@ import pandas as pd
 
 from ..ledger import Round
 from ..results.replay import Recomputed, RecordedRun
+from .batches import bars, batch_said
 from .cards import Card, cards, class_line, note
-from .score_lines import score_line
+from .score_lines import alone_line, score_line
 
 PAGE = 10  # images shown at once
 ALL, NOISY, MISCLASSIFIED, ERRORS = "all queries", "noisy images", "misclassified", "the oracle's errors"
@@ -37,16 +38,17 @@ def ranks_of(run: RecordedRun, round: Round, which: str = ALL, found: Recomputed
 
 def round_cards(run: RecordedRun, round: Round, ranks: list[int], found: Recomputed | None = None) -> list[Card]:
     """The queries of a round at these ranks."""
-    made = []
+    made, of_batch = [], bars(run, round, found)
     for rank in ranks:
         image, true = round.queried[rank], round.true_classes[rank]
         lines = [f"#{rank + 1}, image {image}", class_line(run.class_names, true)]
         if round.labels and round.labels[rank] != true:
             given = round.labels[rank]
             lines.append("no label given" if given is None else f"labelled {run.class_names[given]}")
-        lines += score_line(run.config["strategy"], round.scores[rank])
+        bar, strategy = of_batch[rank], run.config["strategy"]
+        lines += score_line(strategy, round.scores[rank]) + alone_line(strategy, bar.alone if bar else None)
         prediction = found.predictions[rank] if found else None
-        made.append(Card(run.problem.train.image(image), lines, round.noisy[rank], true, prediction))
+        made.append(Card(run.problem.train.image(image), lines, round.noisy[rank], true, prediction, bar))
     return made
 
 
@@ -65,7 +67,8 @@ def round_html(
         head += f". Shown: {which}, {len(ranks)} of {n}" if found or which != MISCLASSIFIED else ". Shown: none, as yet"
     shown = round_cards(run, round, ranks[first : first + PAGE], found)
     none = "known when the predictions are" if which == MISCLASSIFIED and not found else "none"
-    return note(head, bold=True) + cards(shown, run.class_names, size, none) + (note(f"{found}.") if found else "")
+    how = note(said) if (said := batch_said(run, round, found)) else ""
+    return note(head, bold=True) + how + cards(shown, run.class_names, size, none) + (note(f"{found}.") if found else "")
 
 
 def queries_table(run: RecordedRun, number: int, found: Recomputed | None, which: str = ALL) -> pd.DataFrame:
@@ -80,5 +83,6 @@ def queries_table(run: RecordedRun, number: int, found: Recomputed | None, which
         entropies = {part: [getattr(p, part) for p in found.predictions] for part in ("total", "aleatoric", "epistemic")}
         means = {f"mean {name}": [p.mean[c] for p in found.predictions] for c, name in enumerate(run.class_names)}
         spreads = {f"spread {name}": [p.spread[c] for p in found.predictions] for c, name in enumerate(run.class_names)}
-        table = table.assign(**(entropies | means | spreads))
+        alone = {"score alone": found.as_first} if found.as_first else {}
+        table = table.assign(**(alone | entropies | means | spreads))
     return table.iloc[ranks_of(run, r, which, found)]

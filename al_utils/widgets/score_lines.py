@@ -11,3 +11,9 @@ UNITS = {
 def score_line(strategy: str, score: float) -> list[str]:
     """A line for a card: none for random, whose scores say nothing; without a unit where none is known."""
     return [] if strategy == "random" else [UNITS.get(strategy, "score {:.3f}").format(score)]
+
+
+def alone_line(strategy: str, score: float | None) -> list[str]:
+    """The same of the score that an image of a batch would have alone, if that is known."""
+    number = "{:,.0f}" if strategy == "prob_cover" else "{:.3f}" if strategy == "batch_bald" else "{:.3g}"
+    return [] if score is None else [f"alone {number.format(score)}"]

@@ -1,6 +1,7 @@
 """The inspector's views that ledgers fill: a round's queries, who queried what, shares over the rounds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import ipywidgets as w
@@ -132,7 +133,7 @@ class RoundView(View):
             round, found = run.rounds[self.number], self.found.get((run.path, self.number))
             ranks = ranks_of(run, round, self.which.value, found)[first : first + PAGE]
             page = round_cards(run, round, ranks, found)
-            shown += [Card(c.image, [run.strategy, *c.lines], c.noisy, c.true_class, c.prediction) for c in page]
+            shown += [replace(card, lines=[run.strategy, *card.lines]) for card in page]
         return png(query_figures.image_cards, shown, self.run.class_names, PAGE)
 
 
