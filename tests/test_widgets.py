@@ -398,6 +398,53 @@ def test_the_network_of_a_round_is_diagnosed_as_it_was(runs, tmp_path):
         assert len(made.axes) >= 2
 
 
+def a_diagnosis(number, accuracy):
+    """Of 100 test images of ten classes, with this accuracy."""
+    true = torch.arange(100) % 10
+    said = torch.where(torch.arange(100) < 100 * accuracy, true, (true + 1) % 10)
+    log_probs = torch.full((100, 10), 0.01).log().scatter(1, said[:, None], torch.tensor(0.91).log().item())
+    return diagnosis.Diagnosis(number, log_probs, true, torch.arange(3), torch.rand(3, 2), [0.5, 0.3])
+
+
+def test_confusions_and_reliability_over_rounds_have_one_scale():
+    found = [a_diagnosis(0, 0.2), a_diagnosis(3, 0.5), a_diagnosis(6, 1.0)]
+    figure = network_figures.knowledge_over_rounds(found, list("abcdefghij"), [20, 1_050, 2_000])
+    above, below = figure.axes[:3], figure.axes[3:6]
+    assert [ax.get_title() for ax in above] == [
+        "round 0, 20 labels\n20.0% accuracy", "round 3, 1,050 labels\n50.0% accuracy", "round 6, 2,000 labels\n100.0% accuracy",
+    ]  # fmt: skip
+    assert {ax.images[0].get_clim() for ax in above} == {(0, 1)} and {ax.get_xlim() for ax in below} == {(0, 1.02)}
+    assert above[1].images[0].get_array()[0].tolist() == pytest.approx([0.5, 0.5, *[0] * 8])  # of class a, half is taken for b
+    assert below[2].get_title() == "calibration error 0.090"  # sure by 0.91, and always right
+
+
+def test_the_rounds_side_by_side_are_the_first_the_last_and_between(runs):
+    assert diagnosis.some_rounds(runs["bald"], 5) == [0, 1, 2]
+    long = replace(runs["bald"], rounds=[Round(k, 10, {}) for k in range(101)])
+    assert diagnosis.some_rounds(long, 5) == [0, 25, 50, 75, 100]
+
+
+def test_the_rounds_side_by_side_appear_as_they_are_trained(runs, monkeypatch):
+    trained, n_images = [], len(runs["bald"].problem.train)
+
+    def diagnose(run, number):
+        trained.append(number)
+        return replace(a_diagnosis(number, 0.5), images_M=torch.arange(n_images), map_M_2=torch.rand(n_images, 2))
+
+    monkeypatch.setattr(network_views, "diagnose", diagnose)
+    view = network_views.KnowledgeView(lambda: None)
+    view.choose(runs["bald"], [])
+    view.draw(1)
+    assert "appear here" in view.shown.value
+    view._ask()
+    wait_for(lambda: len(view.found) == 1)
+    view._ask_several()
+    wait_for(lambda: len(view.found) == 3)
+    assert trained == [1, 0, 2]  # what is known is not trained again
+    view.draw(1)
+    assert view.shown.value.count("<img") == 3 and "over the rounds" in view.shown.value
+
+
 def test_principal_components_against_scipy():
     x = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) @ torch.diag(torch.tensor([5.0, 3, 1, 1, 1, 1]))
     found, share = diagnosis.principal_components(x)

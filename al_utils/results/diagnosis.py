@@ -34,6 +34,12 @@ class Diagnosis:
         return float((self.log_probs_N_C.argmax(1) == self.true_N).double().mean())
 
 
+def some_rounds(run: RecordedRun, n: int) -> list[int]:
+    """At most `n` of a run's rounds, from the first to the last in equal steps."""
+    last = run.rounds[-1].round
+    return sorted({round(k * last / max(1, n - 1)) for k in range(n)})
+
+
 def trained_again(run: RecordedRun, number: int) -> Classifier:
     """The network of a round, trained again on the labels that the ledger had by then. Raises: see `check_trainable`."""
     run.check_trainable()

@@ -1,5 +1,7 @@
 """Figures of what a recomputed network knows. Functions return a `Figure`; none draws to the screen."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,36 +18,65 @@ def knowledge(found: Diagnosis, class_names: list[str]) -> Figure:
     """The confusion matrix of the test images beside the reliability diagram."""
     figure = Figure(figsize=(9.6, 4.2))
     left, right = figure.subplots(1, 2)
+    _confusions(left, found, class_names, counts=True)
+    left.set_ylabel("true class")
+    left.set_title(f"round {found.round}: {found.accuracy:.1%} of {len(found.true_N):,} test images", fontsize=9)
+    right.set_title(f"expected calibration error {_reliability(right, found):.3f}", fontsize=9)
+    right.set_ylabel("accuracy")
+    right.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+@styled
+def knowledge_over_rounds(found: Sequence[Diagnosis], class_names: list[str], n_labels: Sequence[int]) -> Figure:
+    """A column a round: the confusion matrix, all in one colour scale, above the reliability diagram, all in one frame."""
+    figure = Figure(figsize=(1.6 + 1.85 * len(found), 5))
+    above, below = figure.subplots(2, len(found), squeeze=False, sharey="row", height_ratios=[1.1, 1])
+    for ax, one, n in zip(above, found, n_labels):
+        shown = _confusions(ax, one, class_names, counts=False)
+        ax.set_title(f"round {one.round}, {n:,} labels\n{one.accuracy:.1%} accuracy", fontsize=9)
+    for ax, one in zip(below, found):
+        ax.set_title(f"calibration error {_reliability(ax, one):.3f}", fontsize=9)
+        ax.set_aspect("equal")
+    above[0].set_ylabel("true class")
+    below[0].set_ylabel("accuracy")
+    figure.colorbar(shown, ax=list(above), label="share of the true class", ticks=[0, 0.5, 1])
+    return figure
+
+
+def _confusions(ax, found: Diagnosis, class_names: list[str], counts: bool):
+    """The confusion matrix, coloured by the share of each true class, from 0 to 1; `counts`: with the numbers of images."""
     counts_C_C = confusion(found.log_probs_N_C, found.true_N).numpy()
     share_C_C = counts_C_C / counts_C_C.sum(1, keepdims=True).clip(1)
     C = len(class_names)
-    left.imshow(share_C_C, cmap="Blues", vmin=0, vmax=1)
+    shown = ax.imshow(share_C_C, cmap="Blues", vmin=0, vmax=1)
     few = C <= 15  # more would not be read
-    if few:
-        for i, j in np.ndindex(C, C):
-            if counts_C_C[i, j]:
-                left.text(j, i, f"{counts_C_C[i, j]}", ha="center", va="center", fontsize=7,
-                          color="white" if share_C_C[i, j] > 0.5 else "black")  # fmt: skip
+    for i, j in np.argwhere(counts_C_C) if few and counts else ():
+        ax.text(j, i, f"{counts_C_C[i, j]}", ha="center", va="center", fontsize=7,
+                color="white" if share_C_C[i, j] > 0.5 else "black")  # fmt: skip
     ticks = range(C) if few else range(0, C, -(-C // 10))
     names = [class_names[c] for c in ticks]
-    left.set_xticks(ticks, names, rotation=90 if max(map(len, names)) > 2 else 0)
-    left.set_yticks(ticks, names)
-    left.grid(False)
-    left.set_xlabel("taken for")
-    left.set_ylabel("true class")
-    left.set_title(f"round {found.round}: {found.accuracy:.1%} of {len(found.true_N):,} test images", fontsize=9)
+    size = None if counts else 7
+    ax.set_xticks(ticks, names, rotation=90 if max(map(len, names)) > 2 else 0, fontsize=size)
+    ax.set_yticks(ticks, names, fontsize=size)
+    ax.grid(False)
+    ax.set_xlabel("taken for")
+    return shown
+
+
+def _reliability(ax, found: Diagnosis) -> float:
+    """The accuracy in each bin of confidence, and returned the expected calibration error.
+
+    Where the dots lie on the line, the network is as sure as it is right.
+    """
     table = reliability(found.log_probs_N_C, found.true_N)
-    gap = float((table.n * (table.accuracy - table.confidence).abs()).sum() / table.n.sum())
-    right.plot([0, 1], [0, 1], color="#888888", lw=1, ls="--", label="as sure as right")
-    right.scatter(table.confidence, table.accuracy, s=8 + 250 * table.n / table.n.sum(), color=BLUE,
-                  label="bins of confidence, as large as their share")  # fmt: skip
-    right.set_xlim(0, 1.02)
-    right.set_ylim(-0.02, 1.02)
-    right.set_xlabel("confidence")
-    right.set_ylabel("accuracy")
-    right.set_title(f"expected calibration error {gap:.3f}", fontsize=9)
-    right.legend(loc="lower right", fontsize=8)
-    return figure
+    ax.plot([0, 1], [0, 1], color="#888888", lw=1, ls="--", label="as sure as right")
+    ax.scatter(table.confidence, table.accuracy, s=8 + 250 * table.n / table.n.sum(), color=BLUE,
+               label="bins of confidence, as large as their share")  # fmt: skip
+    ax.set_xlim(0, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_xlabel("confidence")
+    return float((table.n * (table.accuracy - table.confidence).abs()).sum() / table.n.sum())
 
 
 @styled

@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as w
 import pandas as pd
 
-from ..results.diagnosis import Diagnosis, Doubt, confusion, diagnose, doubtful_labels, history, over_rounds
+from ..results.diagnosis import Diagnosis, Doubt, confusion, diagnose, doubtful_labels, history, over_rounds, some_rounds
 from ..results.pages import html_table
 from ..results.replay import RecordedRun
 from . import network_figures, query_figures
@@ -17,6 +17,7 @@ from .views import View
 
 DOUBTS = 20  # labels shown
 FOLLOWED = 11  # rounds in which an image is followed, at most
+SHOWN = 5  # rounds side by side, at most: the first, after a quarter, half, three quarters, and the last
 
 
 class TrainedView(View):
@@ -33,24 +34,32 @@ class TrainedView(View):
         raise NotImplementedError
 
     def _work(self, request):
-        run, number = request
-        self.found[run.path, number] = self.compute(run, number)
-        self.changed()
+        run, *numbers = request
+        for number in numbers:
+            self.found[run.path, number] = self.compute(run, number)
+            self.changed()
 
 
 class KnowledgeView(TrainedView):
-    """Confusion, calibration and the map of the pool, of the chosen round's network."""
+    """Confusion, calibration and the map of the pool, of the chosen round's network; the first two also over the rounds."""
 
     title, name = "The network", "network"
 
     def __init__(self, changed: Callable[[], None]):
         super().__init__(changed)
         train = button("Train the network of this round again", "Some seconds with LeNet", self._ask, "primary")
-        self.box = w.VBox([w.HBox([train]), self.status, self.shown])
+        several = button("Over the rounds", f"Trains the networks of up to {SHOWN} rounds again", self._ask_several)
+        self.box = w.VBox([w.HBox([train, several]), self.status, self.shown])
 
     def _ask(self):
         say(self.status, f"Training the network of round {self.number} again …")
         self.latest.ask((self.run, self.number))
+
+    def _ask_several(self):
+        missing = [n for n in some_rounds(self.run, SHOWN) if (self.run.path, n) not in self.found]
+        if missing:
+            say(self.status, f"Training the networks of {len(missing)} rounds again …")
+            self.latest.ask((self.run, *missing))
 
     def compute(self, run, number):
         return diagnose(run, number)
@@ -67,16 +76,22 @@ class KnowledgeView(TrainedView):
 
     def draw(self, number):
         self.number = number
+        several = self._over_rounds()
         if not (found := self._now):
-            self.shown.value = note("Confusion matrix, reliability diagram and a map of the pool appear here.")
-            return say(self.status, "Not trained again yet.")
+            self.shown.value = several or note("Confusion matrix, reliability diagram and a map of the pool appear here.")
+            return say(self.status, f"The network of round {number} is not trained again yet.")
         knowledge = drawn(
             network_figures.knowledge, found, self.run.class_names, alt="Confusion matrix and reliability diagram"
         )
-        self.shown.value = knowledge + drawn(network_figures.pool_map, *self._map(), alt="Map of the pool")
+        self.shown.value = knowledge + drawn(network_figures.pool_map, *self._map(), alt="Map of the pool") + several
         kept = self.run.rounds[number].metrics["test_accuracy"]
         same = "as" if found.accuracy == kept else f"where {kept:.1%} stand"
         say(self.status, f"Trained again: {found.accuracy:.1%} test accuracy, {same} in the ledger.")
+
+    def _over_rounds(self) -> str:
+        """The rounds side by side, those of them that are trained again; empty while there are fewer than two."""
+        found = [self.found[key] for n in some_rounds(self.run, SHOWN) if (key := (self.run.path, n)) in self.found]
+        return over_rounds_html(self.run, found) if len(found) > 1 else ""
 
     def table(self):
         if not (found := self._now):
@@ -90,6 +105,13 @@ class KnowledgeView(TrainedView):
 
     def figure(self):
         return png(network_figures.pool_map, *self._map())
+
+
+def over_rounds_html(run: RecordedRun, found: list[Diagnosis]) -> str:
+    """Confusion matrix and reliability diagram of several rounds side by side."""
+    n_labels = [run.rounds[one.round].n_labels for one in found]
+    figure = network_figures.knowledge_over_rounds
+    return drawn(figure, found, run.class_names, n_labels, alt="Confusion matrices and reliability diagrams over the rounds")
 
 
 class DoubtsView(TrainedView):
@@ -171,8 +193,7 @@ class HistoryView(TrainedView):
         self.latest.ask((self.run, self.image.value))
 
     def compute(self, run, image):
-        last = run.rounds[-1].round
-        return over_rounds(run, image, sorted({round(k * last / max(1, FOLLOWED - 1)) for k in range(FOLLOWED)}))
+        return over_rounds(run, image, some_rounds(run, FOLLOWED))
 
     def draw(self, number):
         self.number, image, n = number, self.image.value, len(self.run.problem.dataset.train_images)
