@@ -32,28 +32,50 @@ function render({ model, el }) {
   desk.append(head, body, hint);
   el.replaceChildren(desk);
 
+  let drawn = model.get("state"); // what the person sees
   let shownAt = 0;
   let waiting = false; // for Python to have the last answer on disk
   let buttons = {};
   let typed = ""; // the first digits of a key that has several
   let brush = null; // in a grid: the answer that a click gives
 
-  const send = (action) => {
-    if (waiting) return;
-    waiting = true;
-    model.send({ ...action, seconds: (performance.now() - shownAt) / 1000 });
+  // While a button is pressed nothing is drawn anew, else it would be gone when it is let go, and the click lost.
+  let pressed = false;
+  let due = false;
+  let ending;
+  const press = (event) => {
+    if (!event.target.closest("button:enabled")) return;
+    clearTimeout(ending);
+    pressed = true;
+  };
+  const end = () => {
+    clearTimeout(ending);
+    pressed = false;
+    if (due) show();
+  };
+  const release = () => {
+    if (pressed) ending = setTimeout(end, 100); // a click comes first, if one does
   };
 
-  // In a grid a class is chosen first, then images; where an image has the focus, the key of a class answers it.
+  const send = (action) => {
+    model.send({ ...action, seconds: (performance.now() - shownAt) / 1000 });
+    shownAt = performance.now();
+  };
+
+  // In a grid a class is chosen first, then images; where an image has the focus, the key of a class answers it. Each
+  // answer names its image there, so none has to wait; otherwise one waits for the last, and labels nothing unseen.
   const answer = (action) => {
-    const state = model.get("state");
     const tile = document.activeElement?.closest?.(".al-desk-tile");
-    if (action.kind === undefined) send(action);
-    else if (!state.grid) state.image !== null && send({ ...action, image: state.image });
-    else if (tile && grid.contains(tile)) send({ ...action, image: Number(tile.dataset.image) });
-    else {
-      brush = action;
-      show();
+    const isAnswer = action.kind !== undefined;
+    if (isAnswer && drawn.grid) {
+      if (tile && grid.contains(tile)) send({ ...action, image: Number(tile.dataset.image) });
+      else {
+        brush = action;
+        show();
+      }
+    } else if (!waiting && !(isAnswer && drawn.image === null)) {
+      waiting = true;
+      send(isAnswer ? { ...action, image: drawn.image } : action);
     }
   };
 
@@ -64,7 +86,7 @@ function render({ model, el }) {
     made.disabled = !enabled;
     if (key) made.append(element("kbd", "", key));
     if (key !== text) made.append(key ? ` ${text}` : text);
-    if (model.get("state").grid && action.kind !== undefined)
+    if (drawn.grid && action.kind !== undefined)
       made.setAttribute("aria-pressed", String(brush?.kind === action.kind && brush?.label === action.label));
     made.addEventListener("click", () => {
       desk.focus({ preventScroll: true });
@@ -75,28 +97,33 @@ function render({ model, el }) {
   };
 
   const showTiles = () => {
-    const state = model.get("state");
     const focused = document.activeElement?.dataset?.image;
     grid.replaceChildren();
-    for (const tile of state.grid ? model.get("tiles") : []) {
+    for (const tile of drawn.grid ? model.get("tiles") : []) {
       const made = element("button", "al-desk-tile");
-      const mark = state.marks[tile.image] ?? "";
+      const mark = drawn.marks[tile.image] ?? "";
       made.type = "button";
       made.dataset.image = tile.image;
       const picture = element("img", "");
       picture.src = tile.uri;
+      picture.draggable = false; // a press that moves a little stays a press
       picture.alt = mark ? `an image, answered ${mark}` : "an image to label";
       made.append(picture, element("span", mark.endsWith("?") ? "al-desk-faint" : "", mark || "·"));
       made.title = brush ? `This is ${brush.label || brush.kind}` : "Choose a class first, then its images";
-      made.addEventListener("click", () => brush && send({ ...brush, image: tile.image }));
+      made.addEventListener("click", (event) => {
+        if (event.detail > 1) return; // the second of a double click, which may have met what came up in the place
+        if (brush) send({ ...brush, image: tile.image });
+      });
       grid.append(made);
       if (String(tile.image) === focused) made.focus({ preventScroll: true });
     }
-    grid.hidden = !state.grid;
+    grid.hidden = !drawn.grid;
   };
 
   const show = () => {
-    const s = model.get("state");
+    due = pressed;
+    if (pressed) return;
+    const s = (drawn = model.get("state"));
     const can = s.grid ? model.get("tiles").length > 0 : s.image !== null;
     waiting = false;
     buttons = {};
@@ -127,7 +154,7 @@ function render({ model, el }) {
     const key = event.key.toLowerCase();
     if (typed && key === "backspace") {
       typed = "";
-      hint.textContent = model.get("state").hint;
+      hint.textContent = drawn.hint;
     } else if (buttons[typed + key]) answer(buttons[typed + key]);
     else if (key.length === 1 && Object.keys(buttons).some((name) => name.length > 1 && name.startsWith(typed + key))) {
       typed += key;
@@ -138,6 +165,15 @@ function render({ model, el }) {
   });
   const focus = (message) => message.focus && desk.focus({ preventScroll: false });
 
+  // Space presses a button as long as it is down, Enter at once.
+  const keyPress = (event) => event.key === " " && press(event);
+  const keyRelease = (event) => event.key === " " && release();
+  desk.addEventListener("pointerdown", press);
+  desk.addEventListener("keydown", keyPress);
+  desk.addEventListener("click", end);
+  for (const event of ["pointerup", "pointercancel"]) window.addEventListener(event, release, true);
+  window.addEventListener("keyup", keyRelease, true);
+
   model.on("change:state", show);
   model.on("change:tiles", show);
   model.on("msg:custom", focus);
@@ -146,6 +182,8 @@ function render({ model, el }) {
     model.off("change:state", show);
     model.off("change:tiles", show);
     model.off("msg:custom", focus);
+    for (const event of ["pointerup", "pointercancel"]) window.removeEventListener(event, release, true);
+    window.removeEventListener("keyup", keyRelease, true);
   };
 }
 

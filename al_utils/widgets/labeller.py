@@ -248,7 +248,9 @@ class Labeller(w.VBox):
     def _answer(self, person, image, kind, label, seconds):
         round, grid = self._changing() or person.round, self.view.value != ONE
         old = self.session.answers_of(round).get(image) if round and grid else None
-        if old and not person.handed_in:
+        if old and (old.kind, old.label) == (kind, label):
+            self._show()  # pressed twice
+        elif old and not person.handed_in:
             person.relabel(old, kind, label)
         else:
             person.give(image, kind, label, seconds, any_pending=grid)
