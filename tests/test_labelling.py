@@ -158,8 +158,10 @@ def test_queries_are_answered_once_more_by_another(tmp_path):
     assert not (tmp_path / "b.jsonl").exists()  # nothing was trained
 
 
-def own_session(folder, path, classes, **options):
-    config = ExperimentConfig(dataset=f"folder:{folder}", protocol="tuned", epochs=2, n_query=3, n_rounds=1, mc_samples=2)
+def own_session(folder, path, classes, n_rounds=1, **options):
+    config = ExperimentConfig(
+        dataset=f"folder:{folder}", protocol="tuned", epochs=2, n_query=3, n_rounds=n_rounds, mc_samples=2
+    )
     return Labeller(config, path, classes, n_start=3, grace=0, **options)
 
 

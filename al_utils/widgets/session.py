@@ -22,7 +22,8 @@ class Session:
     """The rounds of a person.
 
     Args:
-        config: what to run; with `names`, its data set is a folder of images without labels.
+        config: what to run; with `names`, its data set is a folder of images without labels. A session that was begun with
+            more rounds keeps them.
         path: the ledger; answers go beside it, with the ending .answers.
         names: of the classes of unlabelled images; empty: the data set has its own.
         n_start: labels of each class that unlabelled images need before the first training.
@@ -48,14 +49,17 @@ class Session:
     ):
         if n_start < 3:
             raise ValueError(f"n_start={n_start} must be at least 3: one image of each class to train, validate and test with.")
-        self.config, self.path, self.names, self.n_start = config, Path(path), list(names), n_start
+        self.path, self.names, self.n_start = Path(path), list(names), n_start
         self.again, self.grace, self._changed, self._told = again, grace, changed, told
         self.images: Unlabelled | None = None  # while the first labels are given
         self.problem: Problem | None = None
         self.person: Person | None = None
-        self.rounds: list[Round] = read_ledger(self.path)[1] if self.path.exists() else []
+        header, self.rounds = read_ledger(self.path) if self.path.exists() else ({}, [])
+        begun_with = header["config"]["n_rounds"] if header else 0
+        self.fewer_wanted = config.n_rounds < begun_with
+        self.config = replace(config, n_rounds=max(config.n_rounds, begun_with))
         self.truth: list[Round] = []
-        self.finished = len(self.rounds) > config.n_rounds
+        self.finished = len(self.rounds) > self.config.n_rounds
         if not self.names or self._folder.exists():
             self.open()
             if self.answers_path.exists():
@@ -167,7 +171,9 @@ class Session:
         steps = held(self.person.steps if self.person else read_answers(self.answers_path)).values()
         first = sum(a.round == FIRST for a in steps)
         more = sum(a.round >= 0 and a.round not in done for a in steps)
-        return (f"{first} first labels are saved; " if first else "") + f"{n} answers are handed in, {more} more are saved."
+        said = (f"{first} first labels are saved; " if first else "") + f"{n} answers are handed in, {more} more are saved."
+        more_rounds = f" The session keeps the {self.config.n_rounds} batches it began with; Stop ends it sooner."
+        return said + (more_rounds if self.fewer_wanted and not self.finished else "")
 
     def answers_of(self, round: Round) -> dict[int, Answer]:
         """The answers that hold for the images of a round, as far as there are any."""
