@@ -13,7 +13,7 @@ from al_utils.datasets import load_dataset
 from al_utils.image_keys import keys_of_dataset, keys_of_files
 from al_utils.labels.agreement import cohen_kappa, fleiss_kappa, said_of
 from al_utils.labels.label_studio import label_studio_config, read_label_studio
-from al_utils.labels.tables import LabelsError, read_csv
+from al_utils.labels.tables import LabelsError, file_name, read_csv
 from al_utils.labels.transfer import bring_in, export, session_answers
 from al_utils.person import FIRST, IMPORTED, Answer, append_answers
 
@@ -107,6 +107,74 @@ def test_a_table_that_cannot_be_meant_is_refused(session, tmp_path, table, says)
 def test_columns_go_by_the_names_of_other_programs(tmp_path):
     (tmp_path / "labels.csv").write_text("\ufeffid,Image,choice\n1,a.png,cat\n2,b.png,\n", encoding="utf-8")
     assert [(one.file, one.label) for one in read_csv(tmp_path / "labels.csv")] == [("a.png", "cat")]
+
+
+# As Label Studio writes it: columns by the alphabet, text in quotes, the answers under the name of the form's choices.
+LABEL_STUDIO_CSV = """"annotation_id","annotator","choice","created_at","id","image","lead_time","updated_at"
+11,"ann@example.org","cat","2024-05-01T10:00:00.000000Z",1,"/data/local-files/?d=one/0.png",1.5,"2024-05-01T10:00:02.000000Z"
+12,"bob@example.org","cat","2024-05-01T10:01:00.000000Z",1,"/data/local-files/?d=one/0.png",2.25,"2024-05-01T10:01:02.000000Z"
+13,"ann@example.org","dög, or <co>","2024-05-01T10:02:00.000000Z",2,"/data/local-files/?d=two%2C%20or%20more/1.png",3.0,""
+,"","","",3,"/data/local-files/?d=one/1.png","",""
+"""
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_label_studios_table_is_read(session, tmp_path, ending):
+    table = list(csv.reader(LABEL_STUDIO_CSV.splitlines()))
+    with open(tmp_path / f"export.{ending}", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter="\t" if ending == "tsv" else ",", quoting=csv.QUOTE_ALL).writerows(table)
+    images = json.loads(session.read_text().splitlines()[0])["images"]
+    said = bring_in(tmp_path / "new.answers", tmp_path / f"export.{ending}", images)
+    assert said.endswith("new.answers: cat 1, dög, or <co> 1.")
+    found = {a.file: (a.label, a.seconds) for a in session_answers(tmp_path / "new.answers")}
+    assert found == {"one/0.png": ("cat", 2.25), "two, or more/1.png": ("dög, or <co>", 3.0)}
+
+
+@pytest.mark.parametrize(
+    "old, new, says",
+    [
+        (',"cat","2024-05-01T10:01', ',"dog","2024-05-01T10:01', "two labels for one/0.png.*one annotator's work"),
+        ('"dög, or <co>"', '"{""choices"": [""cat"", ""dog""]}"', "1.png in .* has several choices"),
+        ('"choice"', '"animal"', "has the columns annotation_id, .*animal, .*Rename what is called otherwise"),
+    ],
+)
+def test_a_table_of_label_studio_that_cannot_be_meant_is_refused(session, tmp_path, old, new, says):
+    assert LABEL_STUDIO_CSV.count(old) == 1
+    (tmp_path / "export.csv").write_text(LABEL_STUDIO_CSV.replace(old, new), encoding="utf-8")
+    with pytest.raises(LabelsError, match=says):
+        bring_in(session, tmp_path / "export.csv")
+
+
+def test_label_studios_own_converter_makes_tables_that_are_read(session, tmp_path):
+    """From our tasks through its form and its converter, where its SDK is installed."""
+    converter = pytest.importorskip("label_studio_sdk.converter", reason="needs label-studio-sdk")
+    export(session, tmp_path / "tasks.json")
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    for number, one in enumerate(tasks):  # as the server numbers them
+        one["id"] = number
+        one["annotations"] = [annotation | {"id": 10 + number, "created_at": "2024-05-01"} for annotation in one["annotations"]]
+    (tmp_path / "tasks.json").write_text(json.dumps(tasks))
+    images = json.loads(session.read_text().splitlines()[0])["images"]
+    for ending, sep in (("csv", ","), ("tsv", "\t")):
+        made = converter.Converter(str(tmp_path / "tasks.xml"), str(tmp_path))
+        made.convert_to_csv(str(tmp_path / "tasks.json"), str(tmp_path / ending), is_dir=False, sep=sep)
+        table = (tmp_path / ending / "result.csv").rename(tmp_path / f"export.{ending}")
+        bring_in(tmp_path / f"{ending}.answers", table, images)
+        assert kept(tmp_path / f"{ending}.answers") == kept(session)
+        assert {a.seconds for a in session_answers(tmp_path / f"{ending}.answers")} == {1.5}
+
+
+def test_a_file_whose_name_begins_with_eight_digits_keeps_them():
+    """Only an upload gets digits from Label Studio; names that are UUIDs are common."""
+    name = "3f2504e0-4f89-11d3-9a0c-0305e82c3301.png"
+    for address in (
+        name,
+        f"/data/local-files/?d={name}",
+        f"/data/upload/2/0a1b2c3d-{name}",
+        f"http://host/data/upload/0a1b2c3d-{name}",
+    ):
+        assert file_name(address) == name
+    assert file_name("s3://bucket/a%20b.png") == "s3://bucket/a%20b.png"
 
 
 def task(image, *choices, **more):

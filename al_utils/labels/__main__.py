@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.add_argument("--copy", action="store_true", help="copy the images into the folders, instead of linking them")
     into = commands.add_parser("import", help="put labels made elsewhere into a session")
     into.add_argument("session", help="the answers file; a new one is begun")
-    into.add_argument("labels", help="NAME.csv with the columns file and class, or Label Studio's NAME.json")
+    into.add_argument("labels", help="NAME.csv with the columns file and class, or Label Studio's NAME.csv, .tsv or .json")
     into.add_argument("--images", default="", help="the images that they are of (folder:PATH)")
     agreement = commands.add_parser("agreement", help="how far several sessions agree on the images that all have labelled")
     agreement.add_argument("sessions", nargs="+", help="answers files, one of each annotator")

@@ -1,17 +1,14 @@
 """Labels as Label Studio has them: tasks with annotations, in JSON."""
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from ..person import Answer
-from .tables import Found, LabelsError
-
-LOCAL_FILES = "/data/local-files/?d="  # how Label Studio names a file below its document root
+from .tables import LOCAL_FILES, Found, LabelsError, file_name
 
 
 def write_label_studio(answers: Sequence[Answer], path: Path) -> None:
@@ -57,7 +54,7 @@ def read_label_studio(path: Path) -> list[Found]:
                     f"{name} in {path} has {len(choices)} choices, but an image is of one class. Choose one there."
                 )
             seconds, digest = float(annotation.get("lead_time") or 0), data.get("digest", "")
-            labels[name] += [Found(_plain_name(name), choice, seconds, digest) for choice in choices]
+            labels[name] += [Found(file_name(name), choice, seconds, digest) for choice in choices]
     except LabelsError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
@@ -67,9 +64,3 @@ def read_label_studio(path: Path) -> list[Found]:
             said = ", ".join(one.label for one in several)
             raise LabelsError(f"{name} in {path} is annotated as {said}. Decide there, or export one annotator's work.")
     return [several[-1] for several in labels.values() if several]
-
-
-def _plain_name(name: str) -> str:
-    """A file's name out of Label Studio's address of it."""
-    name = unquote(re.sub(r"^(https?://[^/]+)?/data/(local-files/\?d=|upload/(\d+/)?)", "", name))
-    return re.sub(r"^[0-9a-f]{8}-", "", name)  # which an upload puts before the name

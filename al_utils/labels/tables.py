@@ -1,14 +1,18 @@
 """Labels as a table: CSV files that spreadsheets and other programs read and write."""
 
 import csv
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from ..person import FIRST, IMPORTED, Answer
 
 COLUMNS = ("file", "class", "round", "answer", "seconds", "digest")
 FILE_COLUMNS, CLASS_COLUMNS = ("file", "filename", "image", "path"), ("class", "label", "choice")  # as other programs say
+SECONDS_COLUMNS = ("seconds", "lead_time")
+LOCAL_FILES = "/data/local-files/?d="  # how Label Studio names a file below its document root
 ROUNDS = {FIRST: "first labels", IMPORTED: "imported"}
 
 
@@ -35,27 +39,39 @@ def write_csv(answers: Iterable[Answer], path: Path) -> None:
 
 
 def read_csv(path: Path) -> list[Found]:
-    """Labels from a table with a column for the file and one for the class; lines without a class are passed over.
+    """Labels from a table with a column for the file and one for the class, such as Label Studio's export as CSV or TSV.
+
+    Lines without a class are passed over.
 
     Raises:
-        LabelsError: no such columns.
+        LabelsError: no such columns, or several choices for one image.
     """
     with open(path, newline="", encoding="utf-8-sig") as file:
-        lines = csv.DictReader(file)
+        lines = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
         names = {name.strip().lower(): name for name in lines.fieldnames or ()}
-        columns = [next((names[c] for c in known if c in names), None) for known in (FILE_COLUMNS, CLASS_COLUMNS)]
-        if None in columns:
+        named = [next((names[c] for c in known if c in names), None) for known in (FILE_COLUMNS, CLASS_COLUMNS)]
+        if None in named:
             raise LabelsError(
                 f"{path} has the columns {', '.join(names) or 'none'}; needed are one of {', '.join(FILE_COLUMNS)} "
-                f"and one of {', '.join(CLASS_COLUMNS)}."
+                f"and one of {', '.join(CLASS_COLUMNS)}. Rename what is called otherwise."
             )
-        found = [Found(line[columns[0]] or "", line[columns[1]] or "", _number(line.get(names.get("seconds", ""))),
-                       line.get(names.get("digest", "")) or "") for line in lines]  # fmt: skip
-    return [one for one in found if one.label]
+        columns = [*named, next((names[c] for c in SECONDS_COLUMNS if c in names), ""), names.get("digest", "")]
+        table = [[line.get(column) or "" for column in columns] for line in lines]
+    if several := [file for file, label, _, _ in table if label.startswith('{"choices":')]:
+        raise LabelsError(f"{several[0]} in {path} has several choices, but an image is of one class. Choose one there.")
+    return [Found(file_name(file), label, _number(seconds), digest) for file, label, seconds, digest in table if label]
 
 
-def _number(text) -> float:
+def file_name(address: str) -> str:
+    """A file's name out of the address that Label Studio has for it; any other name stays as it is."""
+    address = re.sub(r"^https?://[^/]+(?=/data/)", "", address)
+    if upload := re.match(r"/data/upload/(?:\d+/)?(?:[0-9a-f]{8}-)?(.*)", address):  # which it begins with eight digits
+        return unquote(upload[1])
+    return unquote(address.removeprefix(LOCAL_FILES)) if address.startswith(LOCAL_FILES) else address
+
+
+def _number(text: str) -> float:
     try:
         return max(0.0, float(text))
-    except (TypeError, ValueError):
+    except ValueError:
         return 0.0

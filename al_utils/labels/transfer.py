@@ -38,7 +38,7 @@ def export(session: str | Path, to: str | Path, images: str = "", copy: bool = F
 
 
 def bring_in(session: str | Path, labels: str | Path, images: str = "") -> str:
-    """Put labels from a CSV file or Label Studio's JSON into a session's answers, where nobody need give them again.
+    """Put labels from a table (CSV, TSV) or Label Studio's JSON into a session's answers, where nobody need give them again.
 
     Args:
         images: the data set that they are of; by default what the session says.
@@ -51,13 +51,14 @@ def bring_in(session: str | Path, labels: str | Path, images: str = "") -> str:
     """
     file, images = Path(labels), images or (images_of(session) if Path(session).exists() else "")
     if not file.is_file():
-        raise LabelsError(f"there is no file {file}. Give a CSV file, or Label Studio's JSON.")
+        raise LabelsError(f"there is no file {file}. Give a CSV or TSV file, or Label Studio's JSON.")
     found = read_label_studio(file) if file.suffix == ".json" else read_csv(file)
     there = NamedImages(images)
     numbers = [there.number(one.file, one.digest) for one in found]
-    if twice := [found[numbers.index(n)].file for n, times in Counter(numbers).items() if times > 1]:
-        raise LabelsError(f"{file} has two labels for {twice[0]}. Leave one of them.")
-    steps = [Answer(IMPORTED, *there.keys(n), LABEL, one.label, one.seconds) for n, one in zip(numbers, found)]
+    of_image = dict(zip(numbers, found))  # several annotators may have said the same
+    if twice := [one for n, one in zip(numbers, found) if one.label != of_image[n].label]:
+        raise LabelsError(f"{file} has two labels for {twice[0].file}. Leave one of them, or export one annotator's work.")
+    steps = [Answer(IMPORTED, *there.keys(n), LABEL, one.label, one.seconds) for n, one in of_image.items()]
     append_answers(session, steps, images)
     counts = ", ".join(f"{label} {n}" for label, n in sorted(Counter(step.label for step in steps).items()))
     return f"{len(steps)} labels are in {session}: {counts or 'none'}."
