@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 import zipfile
 from pathlib import Path
 
@@ -74,6 +75,27 @@ def image_folder(tmp_path):
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def runs(cache_dir, tmp_path_factory):
+    """The recorded runs of three strategies that had the same choice, by strategy."""
+    from al_utils.experiment import run_experiment
+    from al_utils.results import replay
+
+    folder = tmp_path_factory.mktemp("ledgers")
+    for strategy in ("random", "max_entropy", "bald"):
+        config = tiny(strategy=strategy, noise="gaussian", noise_rate=0.3)
+        list(run_experiment(config, folder / f"{config.name}.jsonl"))
+    return {run.config["strategy"]: run for run in replay.recorded_runs(folder)}
+
+
+def wait_for(condition, seconds=60):
+    """Wait until `condition()` is true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
 
 
 def shipped_ledgers() -> list[Path]:

@@ -1,11 +1,10 @@
 """Notebook 04 without a browser: the session, the desk, what comes out of them."""
 
-import time
 from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tiny
+from conftest import tiny, wait_for
 
 from al_utils import ExperimentConfig, Round, read_ledger
 from al_utils.data.folders import DatasetError
@@ -17,13 +16,6 @@ from al_utils.widgets.labelling_results import session_summary
 from al_utils.widgets.ledger_paths import ledger_path
 from al_utils.widgets.session import Session
 from al_utils.widgets.unlabelled import Unlabelled, lay_out
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def press(panel, label, **more):

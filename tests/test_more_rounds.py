@@ -2,8 +2,8 @@
 
 from dataclasses import asdict
 
-from conftest import tiny
-from test_labelling import asked, own_session, press, wait_for
+from conftest import tiny, wait_for
+from test_labelling import asked, own_session, press
 
 from al_utils import read_ledger
 from al_utils.person import FIRST, read_answers

@@ -2,10 +2,9 @@
 
 import json
 import threading
-import time
 
 import pytest
-from conftest import tiny
+from conftest import tiny, wait_for
 
 from al_utils import read_ledger
 from al_utils.experiment import run_experiment
@@ -19,13 +18,6 @@ CONTENT = {"a.png": b"ape", "b.png": b"bat", "c.png": b"cat"}
 
 def keys(names=("a.png", "b.png", "c.png"), content=CONTENT):
     return ImageKeys(list(names), lambda i: content[names[i]])
-
-
-def wait_for(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def asking(person, queried=(0, 1, 2), number=0):
