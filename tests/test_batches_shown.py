@@ -98,7 +98,7 @@ def test_the_cards_of_a_batch_have_bars_to_one_scale():
     assert cards[1].lines[-2:] == ["adds 0.300 nats", "alone 0.600"]
     html = round_html(run, 0, found)
     assert html.count('aria-label="score') == 3 and 'aria-label="score 0.3, alone 0.6"' in html
-    assert "Frame: alone, its BALD. Together 1.20 nats; those alone would add up to 2.10 nats." in html
+    assert "Frame: the score alone, its BALD. Together 1.20 nats; those alone would add up to 2.10 nats." in html
     assert queries_table(run, 0, found)["score alone"].tolist() == [0.8, 0.6, 0.7]
     assert len(image_cards(cards, run.class_names, 3).axes) == 6
     # From the ledger alone there are no frames.

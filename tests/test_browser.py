@@ -137,6 +137,8 @@ def test_inspect(notebook, house):
     nb.page.get_by_role("tab", name="The network").click()
     nb.button("Train the network of this round again").click()
     panel.get_by_alt_text("Map of the pool").wait_for()
+    nb.button("Over the rounds").click()
+    panel.get_by_alt_text("Confusion matrices and reliability diagrams over the rounds").wait_for()
     nb.screenshot("network")
     nb.page.get_by_role("tab", name="Doubtful labels").click()
     nb.button("Rank the labels up to this round").click()

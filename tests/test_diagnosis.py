@@ -103,6 +103,13 @@ def test_doubts_by_hand():
     assert (found[0].label, found[0].instead, found[0].of_label) == (0, 1, pytest.approx(0.1))
 
 
+def test_doubts_of_labels_that_are_all_right_are_said_to_be_none_in_truth(runs):
+    doubt = diagnosis.Doubt(int(runs["bald"].problem.split.pool[0]), 3, 5, 0.1, True, true=3)
+    said = network_views.doubts_html(runs["bald"], [doubt])
+    assert "1 of 1 labels are likely wrong" in said and "In truth none is wrong" in said
+    assert "In truth" not in network_views.doubts_html(runs["bald"], [replace(doubt, true=-1)])  # not known
+
+
 def test_wrong_labels_are_doubted_first(tmp_path):
     config = tiny(n_initial=150, n_query=50, n_rounds=1, epochs=40)
     list(run_experiment(config, tmp_path / "run.jsonl", NoisyOracle.uniform(10, 0.5)))

@@ -105,6 +105,7 @@ def test_a_grid_takes_answers_in_any_order_and_changes_them(tmp_path):
         press(panel, "6", image=queried[1])
     assert [answer.label for answer in read_answers(panel.session.answers_path)] == ["3", "5", "6"]
     assert panel.desk.state["marks"] == {str(queried[4]): "3", str(queried[1]): "6"}
+    assert panel.desk.state["text"] == "Round 1: 2 of 5 are answered."
     panel.view.value = "one"
     assert panel.desk.state["image"] == queried[0]
     for _ in range(3):

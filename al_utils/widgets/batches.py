@@ -36,14 +36,14 @@ def batch_said(run: RecordedRun, round: Round, found: Recomputed | None) -> str:
     """What the bars mean, in sentences; empty for a strategy of single images."""
     if not chooses_batch(run):
         return ""
-    strategy, said = run.config["strategy"], "In the order of the picks. Filled bar: the score given the images before."
+    strategy, said = run.config["strategy"], "In the order of the picks. Filled bar: the score given the images before it."
     if strategy == "typiclust":
         return said + " Those decide from which cluster an image comes, not how typical it is there."
     if strategy not in ALONE:
         return said
     if not (found and found.as_first):
         return said + " Its score alone comes with the predictions."
-    said += f" Frame: alone, {ALONE[strategy]}."
+    said += f" Frame: the score alone, {ALONE[strategy]}."
     if strategy in TOGETHER:
         both, sum_alone = (TOGETHER[strategy].format(sum(scores)) for scores in (round.scores, found.as_first))
         said += f" Together {both}; those alone would add up to {sum_alone}."

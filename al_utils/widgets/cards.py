@@ -152,7 +152,12 @@ def data_uri(png: bytes) -> str:
 
 
 def figure_html(png: bytes, alt: str, scale: int = 2) -> str:
-    """A figure on a white sheet, so that it can be read on a dark page too; `scale`: its pixels per pixel shown."""
-    width = int.from_bytes(png[16:20], "big") // scale  # from the PNG header
-    look = "background: white; padding: 8px; border-radius: 6px; max-width: 100%; box-sizing: border-box; margin: 0"
-    return f'<img src="{data_uri(png)}" alt="{html.escape(alt, quote=True)}" width="{width + 16}" style="{look}">'
+    """A figure on a white sheet, so that it can be read on a dark page too; `scale`: its pixels per pixel shown.
+
+    On a narrow page it shrinks as far as its text stays readable, then it scrolls.
+    """
+    width = int.from_bytes(png[16:20], "big") // scale + 16  # from the PNG header
+    look = "background: white; padding: 8px; border-radius: 6px; box-sizing: border-box; margin: 0; "
+    look += f"max-width: max(100%, {0.85 * width:.0f}px)"
+    image = f'<img src="{data_uri(png)}" alt="{html.escape(alt, quote=True)}" width="{width}" style="{look}">'
+    return f'<div style="overflow-x: auto">{image}</div>'

@@ -37,7 +37,8 @@ def control(kind: type, description: str, tooltip: str, width: str = "330px", **
 
 def button(text: str, tooltip: str, act: Callable, style: str = "", **options) -> w.Button:
     """A button that calls `act()`."""
-    made = w.Button(description=text, tooltip=tooltip, button_style=style, layout=w.Layout(width="auto"), **options)
+    whole = w.Layout(width="auto", flex="none")  # beside a long text too
+    made = w.Button(description=text, tooltip=tooltip, button_style=style, layout=whole, **options)
     made.on_click(lambda _: act())
     return made
 

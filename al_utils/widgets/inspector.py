@@ -14,6 +14,12 @@ from .network_views import DoubtsView, HistoryView, KnowledgeView
 from .run_list import RunList
 from .views import RoundView, SharesView, View, WhoView
 
+# The titles of the tabs whole, in two lines where the page is narrow.
+TABS = """<style>
+.widget-tab.al-tabs > .lm-TabBar > .lm-TabBar-content { flex-wrap: wrap; }
+.jupyter-widgets.widget-tab.al-tabs > .lm-TabBar .lm-TabBar-tab { flex: 0 0 auto; }
+</style>"""
+
 
 class Inspector(w.VBox):
     """A list of runs, a slider for the round, views of the queries; CSV and PNG files of what is shown.
@@ -35,9 +41,10 @@ class Inspector(w.VBox):
             KnowledgeView(self._draw), DoubtsView(self._draw), HistoryView(self._draw),
         ]  # fmt: skip
         self.tab = w.Tab([view.box for view in self.views], titles=[view.title for view in self.views])
+        self.tab.add_class("al-tabs")
         self.said, self.exported = w.HTML(), w.HTML()
         save = button("Save CSV and PNG", "Write what is shown into two files", self._save)
-        super().__init__([self.list, self.title, self.round, self.said, self.tab, w.HBox([save, self.exported])])
+        super().__init__([self.list, self.title, self.round, self.said, w.HTML(TABS), self.tab, w.HBox([save, self.exported])])
         self.round.observe(lambda _: self._draw(), "value")
         self.tab.observe(lambda _: self._draw(), "selected_index")
         self._chosen = runs[0]

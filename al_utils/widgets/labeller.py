@@ -194,6 +194,8 @@ class Labeller(w.VBox):
             marks |= {image: known[image].label or known[image].kind for image in self._page if image in known}
             self._show_tiles(self._page, first)
             state |= dict(grid=True, marks={str(image): mark for image, mark in marks.items()}, hint=GRID_HINT)
+            if pending and not first:
+                state["text"] = f"Round {asked.round + 1}: {len(known)} of {n} are answered."
         elif pending:
             state |= dict(image=pending[0], uri=self.session.uri(pending[0], first))
             if pending[0] in thoughts:

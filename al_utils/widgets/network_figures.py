@@ -37,7 +37,9 @@ def knowledge_over_rounds(found: Sequence[Diagnosis], class_names: list[str], n_
         ax.set_title(f"round {one.round}, {n:,} labels\n{one.accuracy:.1%} accuracy", fontsize=9)
     for ax, one in zip(below, found):
         ax.set_title(f"calibration error {_reliability(ax, one):.3f}", fontsize=9)
-        ax.set_aspect("equal")
+        ax.set_box_aspect(1)
+        ax.set_xticks([0, 0.5, 1])
+        ax.set_yticks([0, 0.5, 1])
     above[0].set_ylabel("true class")
     below[0].set_ylabel("accuracy")
     figure.colorbar(shown, ax=list(above), label="share of the true class", ticks=[0, 0.5, 1])

@@ -166,6 +166,8 @@ def doubts_html(run: RecordedRun, found: list[Doubt]) -> str:
     """The most doubtful labels as HTML, and how many are likely wrong."""
     n, wrong = sum(d.likely_wrong for d in found), [d for d in found if d.true >= 0 and d.true != d.label]
     said = f"{n} of {len(found)} labels are likely wrong: another class is as probable as their own usually is."
+    if found and not wrong and all(d.true >= 0 for d in found):
+        said += " In truth none is wrong: these are hard for the networks, or the networks have seen too little."
     if wrong:
         said += f" In truth {len(wrong)} are wrong, {sum(d.likely_wrong for d in wrong)} of which are among them."
     return note(said, bold=True) + cards(doubt_cards(run, found), run.class_names)

@@ -89,7 +89,11 @@ def against_truth(rounds: list[Round], truth: list[Round], who: str) -> Figure:
             queried = [sum(len(r.queried) for r in rounds[:k]) for k in range(len(line))]
             accuracy = [100 * r.metrics["test_accuracy"] for r in line]
             ax.plot(queried, accuracy, color=colour, ls=dashes, marker=marker, label=name)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(rounds) == 1:
+        ax.set_xticks([0])
+        ax.set_ylim(0, 100)
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("images queried")
     ax.set_ylabel("test accuracy (%)")
     figure.legend(loc="outside upper left", ncols=2)
