@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import al_utils as al
-from al_utils.compute.machine import fixed_threads
+from al_utils.compute.machine import repeatable
 from al_utils.models import LeNet, build_model
 from al_utils.noise import Images
 from al_utils.randomness import generator
@@ -31,7 +31,7 @@ def trained(dataset: str) -> LeNet:
     images = Images(data.train_images[chosen], torch.tensor(data.mean), torch.tensor(data.std))
     config = al.ExperimentConfig(dataset=dataset, protocol="tuned", epochs=EPOCHS, seed=SEED, device="cpu")
     network = build_model("lenet", data.train_images.shape, len(data.class_names), generator(SEED, "a frozen trunk"))
-    with fixed_threads():
+    with repeatable():
         fit(network, images, data.train_labels[chosen], config, generator(SEED, "batches of a frozen trunk"))
     return network.eval().requires_grad_(False)
 
