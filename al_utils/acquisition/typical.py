@@ -77,7 +77,7 @@ def prob_cover(
     neighbours of its own kind only; kinds are the clusters that k-means finds, as many as there are classes.
     """
     images_N_D, labelled_L_D = F.normalize(embeddings_N_D), F.normalize(labelled_embeddings_L_D)
-    within = _pure_radius(images_N_D, int(labels_L.max()) + 1, purity, generator) ** 2
+    within = pure_radius(images_N_D, int(labels_L.max()) + 1, purity, generator) ** 2
     uncovered_N = distances.nearest(images_N_D, labelled_L_D)[0] > within
     covers_N = _how_many_within(images_N_D, images_N_D[uncovered_N], within)
 
@@ -103,7 +103,7 @@ def _how_many_within(images_N_D: Tensor, others_M_D: Tensor, within: float) -> T
     return torch.cat(distances.in_chunks(of, images_N_D, len(others_M_D)))
 
 
-def _pure_radius(images_N_D: Tensor, n_kinds: int, purity: float, generator: torch.Generator) -> float:
+def pure_radius(images_N_D: Tensor, n_kinds: int, purity: float, generator: torch.Generator) -> float:
     """The largest radius at which a share `purity` of the images has no image of another kind nearer.
 
     That is a quantile of the distance to the nearest image of another kind, over `LOOKED_AT` images.
