@@ -252,7 +252,7 @@ def test_typiclust_goes_round_the_clusters_until_the_pool_is_used_up():
 
 def test_prob_cover_covers_most_of_what_is_uncovered(monkeypatch):
     embeddings, labelled, radius = points(80), points(3, seed=1), 0.5
-    monkeypatch.setattr(typical, "_pure_radius", lambda *_: radius)
+    monkeypatch.setattr(typical, "pure_radius", lambda *_: radius)
     positions, scores = call("prob_cover", embeddings, labelled, 8)
     x, centres = (F.normalize(e.double()).tolist() for e in (embeddings, labelled))
     balls = [{j for j in range(80) if math.dist(x[i], x[j]) <= radius} for i in range(80)]
@@ -266,7 +266,7 @@ def test_prob_cover_covers_most_of_what_is_uncovered(monkeypatch):
 def test_the_radius_is_the_largest_at_which_neighbours_are_of_one_kind(monkeypatch):
     x, kind = points(200, 2), (torch.arange(200) % 3 == 0).long()
     monkeypatch.setattr(typical, "_clusters", lambda *_: kind)
-    radius = typical._pure_radius(x, 2, 0.9, generator(0, "acquisition"))
+    radius = typical.pure_radius(x, 2, 0.9, generator(0, "acquisition"))
 
     def pure(radius):
         inside = [all(kind[i] == kind[j] for j in range(200) if math.dist(x[i], x[j]) < radius) for i in range(200)]

@@ -71,7 +71,7 @@ def test_what_each_image_covers_by_hand(monkeypatch):
     degrees = torch.tensor([0.0, 1, 2, 3, 4, 60, 61, 62, 63, 64, 65])
     on_circle = torch.stack([degrees.deg2rad().cos(), degrees.deg2rad().sin()], dim=1)
     radius = 2 * math.sin(math.radians(2.5) / 2)
-    monkeypatch.setattr(typical, "_pure_radius", lambda *_: radius)
+    monkeypatch.setattr(typical, "pure_radius", lambda *_: radius)
     covers = typical.covered_by_each(on_circle, on_circle[[0, 5]], torch.tensor([1, 0]), torch.Generator())
     assert covers.tolist() == [0, 1, 2, 2, 2, 0, 1, 2, 3, 3, 3]
 

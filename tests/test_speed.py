@@ -186,7 +186,7 @@ def test_a_slope_and_its_words():
 def test_the_notebook_compares_and_says_what_is_left_out(tmp_path):
     sizes = dict(
         dataset="mnist5k", n_labels=70, n_pool=300, epochs=1, resnet_epochs=0, many=20, repeats=1, baal_python="none/python",
-        growth_epochs=1, growth_labels=200, growth_pool=1_000, million=2_000,
+        growth_epochs=1, growth_labels=200, growth_pool=1_000, million=2_000, strategies_pool=600, strategies_samples=4,
     )  # fmt: skip
     out = tmp_path / "07_speed.ipynb"
     command = [sys.executable, "-m", "papermill", "notebooks/07_speed.ipynb", out]
@@ -197,3 +197,4 @@ def test_the_notebook_compares_and_says_what_is_left_out(tmp_path):
     assert "baal is left out: there is no none/python" in page and "plain PyTorch loop" in page
     assert "GFLOP/s" in page and "the time grows" in page and "times faster than plain PyTorch loop" in page
     assert "2,000 images of 28 x 28 pixels" in page and "These goals are meant for 600 labels" in page
+    assert "to choose 10 of 600 images, K = 4." in page and "Core-Set: at most 2 s" in page

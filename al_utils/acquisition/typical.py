@@ -105,7 +105,7 @@ def _balls(
 ) -> tuple[Tensor, float, Tensor]:
     """The images scaled to length 1, δ², and which images no labelled one covers."""
     images_N_D, labelled_L_D = F.normalize(embeddings_N_D), F.normalize(labelled_embeddings_L_D)
-    within = _pure_radius(images_N_D, int(labels_L.max()) + 1, purity, generator) ** 2
+    within = pure_radius(images_N_D, int(labels_L.max()) + 1, purity, generator) ** 2
     return images_N_D, within, distances.nearest(images_N_D, labelled_L_D)[0] > within
 
 
@@ -118,7 +118,7 @@ def _how_many_within(images_N_D: Tensor, others_M_D: Tensor, within: float) -> T
     return torch.cat(distances.in_chunks(of, images_N_D, len(others_M_D)))
 
 
-def _pure_radius(images_N_D: Tensor, n_kinds: int, purity: float, generator: torch.Generator) -> float:
+def pure_radius(images_N_D: Tensor, n_kinds: int, purity: float, generator: torch.Generator) -> float:
     """The largest radius at which a share `purity` of the images has no image of another kind nearer.
 
     That is a quantile of the distance to the nearest image of another kind, over `LOOKED_AT` images.

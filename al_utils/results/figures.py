@@ -14,6 +14,8 @@ from . import curves
 from .looks import Look, look, strategy_style, styled
 from .studies import NOT_RUN, SECONDS, by_study, each_row, groups, ordered
 
+MOST_ACROSS = 4  # panels beside each other, where they make one row
+
 
 @styled
 def learning_curves(
@@ -38,13 +40,16 @@ def learning_curves(
     across, down = ordered(study[columns]), ordered(study[rows])
     if not across:
         return _empty(NOT_RUN)
-    figure = Figure(figsize=(max(4.2, 3.1 * len(across)) + 0.4, 2.6 * len(down) + 0.5))
-    axes = figure.subplots(len(down), len(across), squeeze=False, sharex="col", sharey=share)
-    for (i, row), (j, column) in itertools.product(enumerate(down), enumerate(across)):
-        panel = study[(study[rows] == row) & (study[columns] == column)]
-        _curves(axes[i, j], panel, metric, lines, ordered(study[lines]))
-        names = sorted([(columns, column), (rows, row)], key=lambda part: part[0] != "dataset")
-        axes[i, j].set_title(", ".join(_name(*part) for part in names), loc="left")
+    if len(down) == 1 and len(across) > MOST_ACROSS:
+        figure, axes = _wrapped(study, metric, columns, across, lines, share == "row")
+    else:
+        figure = Figure(figsize=(max(4.2, 3.1 * len(across)) + 0.4, 2.6 * len(down) + 0.5))
+        axes = figure.subplots(len(down), len(across), squeeze=False, sharex="col", sharey=share)
+        for (i, row), (j, column) in itertools.product(enumerate(down), enumerate(across)):
+            panel = study[(study[rows] == row) & (study[columns] == column)]
+            _curves(axes[i, j], panel, metric, lines, ordered(study[lines]))
+            names = sorted([(columns, column), (rows, row)], key=lambda part: part[0] != "dataset")
+            axes[i, j].set_title(", ".join(_name(*part) for part in names), loc="left")
     what = {"valid_accuracy": "validation accuracy", "test_accuracy_clean": "test accuracy, clean images"}
     for ax in axes[:, 0]:
         ax.set_ylabel(f"{what.get(metric, 'test accuracy')} (%)")
@@ -52,6 +57,19 @@ def learning_curves(
         ax.set_xlabel("labels")
     _legends(figure, axes)
     return figure
+
+
+def _wrapped(study, metric, field, values, lines, one_scale):
+    """A panel for each value of a field, as many beside each other as a page holds."""
+    n_rows = -(-len(values) // MOST_ACROSS)
+    figure = Figure(figsize=(3.1 * MOST_ACROSS + 0.4, 2.6 * n_rows + 0.5))
+    axes = figure.subplots(n_rows, MOST_ACROSS, squeeze=False, sharey=one_scale)
+    for ax, value in zip(axes.flat, values):
+        _curves(ax, study[study[field] == value], metric, lines, ordered(study[lines]))
+        ax.set_title(_name(field, value), loc="left")
+    for ax in axes.flat[len(values) :]:
+        ax.axis("off")
+    return figure, axes
 
 
 def _check_unmixed(rounds, laid_out):
@@ -122,7 +140,10 @@ def _legends(figure, axes):
     handles, labels = max(found, key=lambda legend: len(legend[1]))
     if all(set(others) <= set(labels) for _, others in found):
         if labels:
-            figure.legend(handles, labels, loc="outside upper left", ncols=int(figure.get_figwidth() / 1.9), handlelength=3)
+            ncols = int(figure.get_figwidth() / 1.9)
+            figure.legend(handles, labels, loc="outside upper left", ncols=ncols, handlelength=3)
+            more_rows = max(0, -(-len(labels) // ncols) - 2)  # than the figure's height has room for
+            figure.set_figheight(figure.get_figheight() + 0.2 * more_rows)
     else:
         for ax in axes.flat:
             if ax.get_legend_handles_labels()[1]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy import stats
 
-from ..words import label
+from ..words import and_list, label
 from . import curves
 from .statistics import Interval, holm, interval, signed, signs
 from .studies import CELL, each_row, groups, names, ordered
@@ -53,12 +53,17 @@ def is_ahead(difference: Interval, level: float) -> bool:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Mean rank of each strategy (1 is the best) over `n` seeds, Friedman's p, and Wilcoxon's p of each pair after Holm."""
+    """Mean rank of each strategy (1 is the best) over `n` seeds, Friedman's p, and Wilcoxon's p of each pair after Holm.
+
+    `against_random` is Wilcoxon's p of the pairs with random, corrected for their number alone: of many strategies, few seeds
+    cannot tell any two apart after a correction for all pairs.
+    """
 
     mean: dict[str, float]
     n: int
     friedman: float
     pairs: dict[tuple[str, str], float]
+    against_random: dict[str, float]
 
 
 def ranks(study: pd.DataFrame) -> Ranks | None:
@@ -74,8 +79,10 @@ def ranks(study: pd.DataFrame) -> Ranks | None:
     couples = list(itertools.combinations(map(str, by_seed), 2))
     corrected = holm([_wilcoxon(by_seed[a], by_seed[b]) for a, b in couples])
     friedman = _friedman(by_seed) if n_strategies > 2 else corrected[0]
+    others = [name for name in map(str, by_seed) if name != "random" and "random" in by_seed]
+    against_random = holm([_wilcoxon(by_seed[name], by_seed["random"]) for name in others])
     mean = {str(name): float(rank) for name, rank in by_seed.rank(axis=1, ascending=False).mean().items()}
-    return Ranks(mean, n_seeds, friedman, dict(zip(couples, corrected)))
+    return Ranks(mean, n_seeds, friedman, dict(zip(couples, corrected)), dict(zip(others, against_random)))
 
 
 def _friedman(by_seed: pd.DataFrame) -> float:
@@ -136,8 +143,20 @@ def ranks_sentence(study: pd.DataFrame) -> str:
     least = 2 / 2**found.n  # of Wilcoxon's two-sided p with that many pairs
     apart = [f"{label(a)} and {label(b)} (p = {p:.2g})" for (a, b), p in found.pairs.items() if p < 0.05]
     pairs = f"Told apart after Holm's correction: {'; '.join(apart)}." if apart else "No two are told apart (Wilcoxon, Holm)."
-    few = f" With {found.n} seeds Wilcoxon's p cannot be below {least:.2g}." if least * len(found.pairs) > 0.05 else ""
+    few = ""
+    if least * len(found.pairs) > 0.05:
+        few = f" With {found.n} seeds Wilcoxon's p cannot be below {least:.2g}.{_beside_random(found)}"
     return f"Mean ranks over {found.n} seeds: {listed}. Friedman's p = {found.friedman:.2g}. {pairs}{few}"
+
+
+def _beside_random(found: Ranks) -> str:
+    """Who is told apart from random, where all pairs are too many to tell any two apart."""
+    apart = [name for name, p in found.against_random.items() if p < 0.05]
+    better = [label(name) for name in apart if found.mean[name] < found.mean["random"]]
+    worse = [label(name) for name in apart if found.mean[name] > found.mean["random"]]
+    said = [f"{and_list(names)} rank {how}" for names, how in ((better, "better"), (worse, "worse")) if names]
+    corrected = f" Corrected only for the {len(found.against_random)} comparisons with random: "
+    return f"{corrected}{'; '.join(said)}." if said else ""
 
 
 def label_efficiency_table(study: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Which runs may be averaged: ledgers to studies, a tidy frame each, with one row per run and round."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +12,7 @@ from ..config import ASIDE, ExperimentConfig, located
 from ..ledger import find_ledgers, read_ledger
 from ..records import METRICS, is_over
 from ..words import dataset_label, label
-from . import paper
+from . import looks, paper
 from .paper import MODELS, NOISES, STRATEGIES
 
 CELL = ["dataset", "model", "noise"]  # what a strategy is compared within
@@ -22,7 +23,9 @@ CONFIG = [field.name for field in fields(ExperimentConfig)]
 # Everything else in a configuration must agree before runs are averaged, but for what is no part of what a run is.
 STUDY = ["protocol", "scenario"]
 STUDY += [name for name in CONFIG if name not in (*RUN, *STUDY, *ASIDE, "split_seed")] + ["split"]
-ORDER = (*paper.DATASETS, *MODELS, *NOISES, *STRATEGIES, "supervised", "ideal", "constrained")  # then the alphabet
+# The paper's first, then the other strategies by kind, then the alphabet.
+ORDER = (*paper.DATASETS, *MODELS, *NOISES, *STRATEGIES, *looks.STRATEGY, "supervised", "ideal", "constrained")
+MOST_LINES = 8  # beside random, that can be told apart in one figure
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
@@ -140,6 +143,14 @@ def together(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
     brief = brief_names(by_study)
     together = pd.concat([study.assign(study=brief[name]) for name, study in by_study.items()], ignore_index=True)
     return together.assign(cell=[", ".join(names(key)) for key in each_row(together[CELL])])
+
+
+def parts(study: pd.DataFrame) -> list[pd.DataFrame]:
+    """The study cut by its strategies, random in each part, so that a figure of a part has lines that can be told apart."""
+    others = [name for name in ordered(study.strategy) if name != "random"]
+    n_parts = max(1, math.ceil(len(others) / MOST_LINES))
+    size = max(1, math.ceil(len(others) / n_parts))
+    return [study[study.strategy.isin(["random", *others[k * size : (k + 1) * size]])] for k in range(n_parts)]
 
 
 def unequal(rounds: pd.DataFrame, column: str) -> dict[str, dict[str, list]]:

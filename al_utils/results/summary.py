@@ -7,6 +7,8 @@ from ..words import and_list, capitalised, dataset_label, label
 from . import answers, beside, tables
 from .studies import brief_names, final, groups, ordered
 
+MOST_LISTED = 6  # strategies in one sentence
+
 
 def summary(runs: pd.DataFrame, by_study: dict[str, pd.DataFrame]) -> list[str]:
     """What the runs of `read_runs` and their studies say: what was run, who is ahead, what stands in the way."""
@@ -57,8 +59,11 @@ def _strategies(study: pd.DataFrame) -> str:
         listed = and_list([f"{label(name)} reaches {means[name]:.1f}%" for name in found])
         return f"at {labels} labels {listed} test accuracy, averaged over all cells and seeds."
     others = [name for name in found if name != "random"]
-    gaps = {name: answers.over_seeds(answers.differences(last, "strategy", name, "random")) for name in others}
-    listed = "; ".join(f"{label(name)} {gap}" for name, gap in gaps.items() if gap)
+    gaps = {name: gap for name in others if (gap := answers.over_seeds(answers.differences(last, "strategy", name, "random")))}
+    highest = sorted(gaps, key=lambda name: -gaps[name].mean)
+    many = len(gaps) > MOST_LISTED
+    listed = "; ".join(f"{label(name)} {gaps[name]}" for name in ([*highest[:3], highest[-1]] if many else gaps))
+    listed += f" (the three highest and the lowest of {len(gaps)})" if many else ""
     winner = answers.winner(last)
     verdict = f"{label(winner)} is the most effective strategy" if winner else "it is not decided which strategy is the best"
     return f"{verdict}. Accuracy minus random's at {labels} labels: {listed or 'no seed in common'}."
