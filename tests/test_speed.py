@@ -197,4 +197,5 @@ def test_the_notebook_compares_and_says_what_is_left_out(tmp_path):
     assert "baal is left out: there is no none/python" in page and "plain PyTorch loop" in page
     assert "GFLOP/s" in page and "the time grows" in page and "times faster than plain PyTorch loop" in page
     assert "2,000 images of 28 x 28 pixels" in page and "These goals are meant for 600 labels" in page
+    assert torch.cuda.is_available() or "PyTorch finds no NVIDIA GPU here" in page
     assert "to choose 10 of 600 images, K = 4." in page and "Core-Set: at most 2 s" in page

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -50,6 +50,7 @@ class Work:
     dataset: str
     batch_size: int = 64
     seed: int = 0
+    device: str = "cpu"
 
     @property
     def name(self) -> str:
@@ -60,7 +61,7 @@ class Work:
         config = ExperimentConfig(
             dataset=self.dataset, model=self.model, strategy=self.strategy, protocol="tuned", n_initial=self.n_labels,
             n_valid=300, n_rounds=1, epochs=self.epochs, batch_size=self.batch_size, last_batch="keep",
-            mc_samples=self.mc_samples, seed=self.seed, device="cpu",
+            mc_samples=self.mc_samples, seed=self.seed, device=self.device,
         )  # fmt: skip
         problem = prepare(config)
         return problem, querying.unlabelled(problem, problem.split.initial)[: self.n_pool]
@@ -73,9 +74,9 @@ def ours(work: Work) -> dict[str, float]:
     others[pool] = False
     with repeatable():
         start = time.perf_counter()
-        model, loss = fitting.train_model(problem, 0, problem.split.initial)
+        model, loss = fitting.train_model(problem, 0, problem.split.initial)  # a number, for which a GPU is waited for
         middle = time.perf_counter()
-        querying.query(problem, 0, model, others.nonzero().flatten())
+        querying.query(problem, 0, model, others.nonzero().flatten())  # a list of images, for which a GPU is waited for
         return {"fit": middle - start, "query": time.perf_counter() - middle, "loss": loss}
 
 
@@ -87,14 +88,15 @@ def theirs(name: str, work: Work, python: str | Path = sys.executable) -> dict[s
     """
     problem, pool = work.prepare()
     dataset = problem.dataset
-    words = {name: getattr(work, name) for name in ("model", "strategy", "epochs", "mc_samples", "batch_size", "seed")}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "work.npz"
         np.savez(
             file, mean=dataset.mean, std=dataset.std, pixels=dataset.train_images.numpy(), labels=dataset.train_labels.numpy(),
             initial=problem.split.initial.numpy(), pool=pool.numpy(),
         )  # fmt: skip
-        done = subprocess.run([python, SCRIPT, name, file, json.dumps(words)], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(
+            [python, SCRIPT, name, file, json.dumps(asdict(work))], cwd=folder, capture_output=True, text=True
+        )
     if done.returncode:
         raise RuntimeError(f"{NAMES[name]} failed: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])

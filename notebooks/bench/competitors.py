@@ -1,6 +1,6 @@
 """The round of active learning as others compute it: train from scratch, score the pool, choose.
 
-    python competitors.py plain|baal WORK.npz '{"model": "lenet", "strategy": "bald", ...}'
+    python competitors.py plain|baal WORK.npz '{"model": "lenet", "strategy": "bald", "device": "cpu", ...}'
 
 prints one line of JSON: the seconds of each half, and the mean training loss of the last epoch. It stands alone, because
 baal has an environment of its own (`requirements-bench.txt`). WORK.npz is written by `al_utils.chapters.speed`; loading
@@ -62,16 +62,18 @@ def sgd(net):
 def plain(net, pictures, initial, pool, work):
     """The loop of many a repository: K stochastic passes over a DataLoader, then the scores."""
     start = time.perf_counter()
+    device = work["device"]
     optimizer, loader = sgd(net), DataLoader(Subset(pictures, initial), work["batch_size"], shuffle=True)
     net.train()
     for _ in range(work["epochs"]):
         epoch_loss = 0.0
         for images, labels in loader:
             optimizer.zero_grad()
-            loss = F.cross_entropy(net(images), labels)
+            loss = F.cross_entropy(net(images.to(device)), labels.to(device))
             loss.backward()
             optimizer.step()
             epoch_loss += loss.detach() * len(labels)
+    wait_for(device)
     middle = time.perf_counter()
     net.eval()
     for layer in net.modules():
@@ -80,13 +82,18 @@ def plain(net, pictures, initial, pool, work):
     loader, passes = DataLoader(Subset(pictures, pool), work["batch_size"]), []
     with torch.no_grad():
         for _ in range(work["mc_samples"]):
-            passes.append(torch.cat([F.softmax(net(images), dim=1) for images, _ in loader]))
+            passes.append(torch.cat([F.softmax(net(images.to(device)), dim=1) for images, _ in loader]))
     probs_K_N_C = torch.stack(passes)
     scores_N = entropy(probs_K_N_C.mean(0))
     if work["strategy"] == "bald":
         scores_N = scores_N - entropy(probs_K_N_C).mean(0)
-    queried = scores_N.topk(10).indices
+    queried = scores_N.topk(10).indices.tolist()
     return middle - start, time.perf_counter() - middle, float(epoch_loss) / len(initial), len(queried)
+
+
+def wait_for(device):
+    if device != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def entropy(probs):
@@ -110,10 +117,11 @@ def baal(net, pictures, initial, pool, work):
         net,
         TrainingArgs(
             optimizer=sgd(net), criterion=nn.CrossEntropyLoss(), epoch=work["epochs"], batch_size=work["batch_size"],
-            use_cuda=False, workers=0,
+            use_cuda=work["device"] != "cpu", workers=0,
         ),
     )  # fmt: skip
     history = wrapper.train_on_dataset(data)
+    wait_for(work["device"])
     middle = time.perf_counter()
     heuristic = heuristics.BALD() if work["strategy"] == "bald" else heuristics.Entropy()
     loop = ActiveLearningLoop(
@@ -128,7 +136,9 @@ if __name__ == "__main__":
     pictures = Pictures(file["pixels"], file["labels"], file["mean"], file["std"])
     torch.manual_seed(work["seed"])
     net = {"lenet": lenet, "resnet18": resnet18}[work["model"]](*file["pixels"].shape[1:])
-    F.cross_entropy(copy.deepcopy(net)(torch.stack([pictures[i][0] for i in range(8)])), torch.arange(8)).backward()  # warm
+    net = net.to(work["device"])
+    few, labels = torch.stack([pictures[i][0] for i in range(8)]).to(work["device"]), torch.arange(8).to(work["device"])
+    F.cross_entropy(copy.deepcopy(net)(few), labels).backward()  # warm
     fit, query, loss, n = {"plain": plain, "baal": baal}[name](net, pictures, file["initial"], file["pool"], work)
     assert n == 10, f"{n} images were queried"
     print(json.dumps({"fit": fit, "query": query, "loss": loss}))
