@@ -14,6 +14,13 @@ def generator(seed: int, purpose: str, round: int = 0, device: str | torch.devic
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
+def sent(drawn: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    """What was drawn on the CPU, on `device`; an NVIDIA GPU takes it in its turn, and is not waited for."""
+    if torch.device(device).type == "cuda" and not drawn.is_cuda:
+        return drawn.pin_memory().to(device, non_blocking=True)
+    return drawn.to(device)
+
+
 @contextlib.contextmanager
 def seeded(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
     """Within it PyTorch's global generators start from `seed`; afterwards they are as before.

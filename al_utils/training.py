@@ -14,7 +14,7 @@ from .networks.recipes import learning_rate
 from .networks.recipes import register_augmentation as register_augmentation  # al.training.register_augmentation
 from .networks.steps import Step, gradient_step, replayed_step
 from .predicting import evaluate
-from .randomness import seeded
+from .randomness import seeded, sent
 
 
 class Diverged(RuntimeError):
@@ -77,7 +77,7 @@ def fit(model: Classifier, images, labels_N: Tensor, config: ExperimentConfig, g
         for epoch in range(n_epochs):
             epoch_loss = torch.zeros((), device=device)
             cut = batches(len(labels_N), config.batch_size, config.last_batch, generator, smallest)
-            order = torch.cat(cut).to(device)
+            order = sent(torch.cat(cut), device)
             masks = _masks_of_batches(model, sizes, config.dropout, for_masks)
             for i, (batch, batch_masks) in enumerate(zip(order.split(sizes), masks)):
                 lr = learning_rate(config.schedule, config.lr, epoch * len(sizes) + i, n_epochs * len(sizes))

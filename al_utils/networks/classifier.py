@@ -10,6 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ..randomness import sent
+
 
 class Classifier(nn.Module):
     """A trunk, then fully connected layers `head_layers` with dropout before each."""
@@ -47,9 +49,9 @@ class Classifier(nn.Module):
 
     def draw_masks(self, shape: tuple[int, ...], dropout: float, generator: torch.Generator) -> list[Tensor]:
         """A mask `[*shape, D]` for each layer of the head: 0 with probability `dropout`, else 1 / (1 - dropout)."""
-        widths = [layer.in_features for layer in self._layers()]
+        widths, weight = [layer.in_features for layer in self._layers()], self._layers()[0].weight
         kept = torch.rand((*shape, sum(widths)), generator=generator, device=generator.device) >= dropout
-        return list((kept / (1 - dropout)).to(self._layers()[0].weight).split(widths, dim=-1))
+        return list((sent(kept, weight.device) / (1 - dropout)).to(weight).split(widths, dim=-1))
 
     def forward(self, images_N_C_H_W: Tensor) -> Tensor:
         """Logits `[N, C]` of the network without dropout."""

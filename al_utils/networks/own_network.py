@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..randomness import seeded
+from ..randomness import seeded, sent
 from .classifier import Classifier
 from .dropout import calls_of, masked, replace_layers
 
@@ -88,7 +88,7 @@ class OwnNetwork(Classifier):
     def draw_masks(self, shape: tuple[int, ...], dropout: float, generator: torch.Generator) -> list[Tensor]:
         """A mask `[*shape, …]` for each call of a dropout layer; the layers' own p counts, not `dropout`."""
         device = next(self.parameters()).device
-        return [call.draw(shape, generator).to(device) for call in self.calls]
+        return [sent(call.draw(shape, generator), device) for call in self.calls]
 
     def train(self, mode: bool = True) -> "OwnNetwork":
         super().train(mode)
