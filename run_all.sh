@@ -14,6 +14,7 @@
 #   --scheduler ADDRESS  use this running Dask cluster: tcp://HOST:PORT
 #   --ledgers-only       compute ledgers without notebooks: seed 0 of every cell first, then seed 1, ...
 #   --minutes M          with it: stop after M minutes; the same command goes on
+#   --report-only        compute nothing: the report of the ledgers that are there, without notebooks of the runs
 #   --force              delete the sweep's results and start over
 #   --reports DIR        where results go; otherwise reports/
 #   --timeout SECONDS    limit of one run

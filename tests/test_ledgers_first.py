@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 from conftest import ROOT, tiny
-from little_sweeps import finish, gone, ledgers, wait_until, write_notebook, write_sweep
+from little_sweeps import finish, gone, ledgers, run, wait_until, write_notebook, write_sweep
 
 from al_utils import acquisition, own, read_ledger, sources
 from al_utils.datasets import load_dataset
@@ -86,11 +86,26 @@ def test_it_stops_at_the_end_of_the_round_in_which_its_time_is_up(tmp_path, monk
         (["--minutes", "3"], "--minutes=3 needs --ledgers-only"),
         (["--ledgers-only", "--minutes", "0"], "--minutes=0.0 must be above 0"),
         (["--ledgers-only", "--scheduler", "tcp://x:1"], "--scheduler does not go with --ledgers-only"),
+        (["--report-only", "--force"], "--force does not go with --report-only"),
+        (["--report-only", "--ledgers-only"], "--ledgers-only does not go with --report-only"),
     ],
 )
 def test_options_that_do_not_go_together(tmp_path, capsys, arguments, says):
     assert command_line.main(["smoke", "--reports", str(tmp_path), *arguments]) == 2
     assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_report_of_the_ledgers_that_are_there_needs_no_notebooks(tmp_path):
+    base, folder = LITTLE | dict(strategy="random", n_rounds=0), tmp_path / "reports" / "little"
+    status, said = run(tmp_path, write_sweep(tmp_path, base=base, seed=[0, 1]), "--report-only")
+    assert status == 2 and "there is no ledger of little" in said
+    status, said = run(tmp_path, write_sweep(tmp_path, base=base, seed=[0]), "--ledgers-only", "--workers", 1)
+    assert status == 0, said
+    for _ in range(2):  # the second time anew
+        status, said = run(tmp_path, write_sweep(tmp_path, base=base, seed=[0, 1]), "--report-only")
+        assert status == 0 and "2 runs, 0 of them finished" in said and "Report: " in said
+        assert "ledgers: 1" in (folder / "report.html").read_text()
+    assert [path.stem for path in folder.glob("*.ipynb")] == ["report"] and len(list(folder.glob("*.jsonl"))) == 1
 
 
 def test_failed_runs_are_told_and_the_others_finished(tmp_path, capsys):

@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="M",
         help="with --ledgers-only: stop after M minutes, at a round's end",
     )
+    add("--report-only", action="store_true", help="compute nothing: the report of the ledgers that are there")
     add("--force", action="store_true", help="delete the sweep's ledgers and notebooks, and start over")
     add("--reports", type=Path, default=ROOT / "reports", metavar="DIR", help="where results go (default: reports)")
     add("--timeout", type=float, metavar="SECONDS", help="limit of one run (default: the sweep's, or a day)")
@@ -64,6 +65,9 @@ def _check(options) -> None:
             raise ValueError(f"--{name}={getattr(options, name)} must be above 0.")
     if not options.ledgers_only and options.minutes < math.inf:
         raise ValueError(f"--minutes={options.minutes:g} needs --ledgers-only; --timeout SECONDS limits each run.")
+    if options.report_only and (options.ledgers_only or options.force or options.scheduler):
+        other = "--ledgers-only" if options.ledgers_only else "--force" if options.force else "--scheduler"
+        raise ValueError(f"{other} does not go with --report-only, which computes no run: leave one of them out.")
     if options.ledgers_only and (options.scheduler or options.timeout):
         other = "--scheduler" if options.scheduler else "--timeout"
         raise ValueError(f"{other} does not go with --ledgers-only, which computes on this machine: leave one of them out.")

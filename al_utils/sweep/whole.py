@@ -31,6 +31,7 @@ def run_sweep(
     timeout: float | None = None,
     ledgers_only: bool = False,
     minutes: float = math.inf,
+    report_only: bool = False,
     notebook: str = EXPERIMENT,
     report: str = page.REPORT,
 ) -> dict[str, str]:
@@ -46,6 +47,7 @@ def run_sweep(
         timeout: seconds for one run, instead of the sweep's own limit.
         ledgers_only: compute ledgers without notebooks and report: all cells under the first seed, then under the next.
         minutes: with `ledgers_only`, start no round later than this after the start.
+        report_only: compute nothing, and make the report of the ledgers that are there.
         notebook, report: the notebooks to execute, relative to the repository's root.
 
     Raises:
@@ -63,9 +65,13 @@ def run_sweep(
         print(f"{planned.name}: {n} runs, {n - len(todo)} of them finished, in {_shown(folder)}")
         may_have_changed = planned.code or any(run.config.dataset.startswith("folder:") for run in planned.runs)
         if todo or may_have_changed:
-            _check_data(planned, folder, headers, needed=bool(todo))
+            _check_data(planned, folder, headers, needed=bool(todo) and not report_only)
         check()
-        if ledgers_only:
+        if report_only:
+            if not headers:
+                raise SweepError(f"there is no ledger of {planned.name} in {_shown(folder)}: start it without --report-only.")
+            failures = _report(folder, report, limit, anew=True)
+        elif ledgers_only:
             failures = _ledgers(planned, folder, todo, workers, force, end)
         else:
             failures = {}
@@ -83,10 +89,10 @@ def run_sweep(
     return failures
 
 
-def _report(folder: Path, notebook: str, timeout: float) -> dict[str, str]:
-    """Make the report, if there is none of the runs as they are; returns its error, if any."""
+def _report(folder: Path, notebook: str, timeout: float, anew: bool = False) -> dict[str, str]:
+    """Make the report, if there is none of the runs as they are, or `anew`; returns its error, if any."""
     due = folder / REPORT_DUE
-    if not due.exists() and (folder / "report.html").exists():
+    if not anew and not due.exists() and (folder / "report.html").exists():
         print(
             "Nothing to do. Results that came with the project count as finished: --force computes all of them anew; "
             "without report.html the report is made again."
