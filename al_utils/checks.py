@@ -15,10 +15,10 @@ def check_names_known(config: ExperimentConfig) -> None:
     recipes.augmentation(config.augmentation)
 
 
-def registered_sources(config: ExperimentConfig, dataset: datasets.Dataset | None = None) -> dict[str, str]:
+def registered_sources(config: ExperimentConfig, dataset: datasets.Dataset) -> dict[str, str]:
     """A hash for each part of the configuration that did not come with the project, see `sources.digest`.
 
-    With the data set, that of a network is also one of the weights it begins with: it may have loaded them from a file.
+    That of a network is also one of the weights it begins with: it may have loaded them from a file.
     """
     parts = {"model": models.get(config.model).make, "strategy": acquisition.get(config.strategy).function}
     if augment := recipes.augmentation(config.augmentation):
@@ -28,7 +28,7 @@ def registered_sources(config: ExperimentConfig, dataset: datasets.Dataset | Non
     if config.dataset in datasets.registry:
         parts["dataset"] = datasets.registry[config.dataset]
     found = {name: sources.digest(part) for name, part in parts.items() if not sources.is_ours(part)}
-    if "model" in found and dataset:
+    if "model" in found:
         weights = models.weights_digest(config.model, dataset.train_images.shape, len(dataset.class_names))
         found["model"] = f"{found['model'][:8]}{weights[:8]}"
     return found

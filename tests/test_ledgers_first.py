@@ -103,7 +103,7 @@ def test_a_report_of_the_ledgers_that_are_there_needs_no_notebooks(tmp_path):
     assert status == 0, said
     for _ in range(2):  # the second time anew
         status, said = run(tmp_path, write_sweep(tmp_path, base=base, seed=[0, 1]), "--report-only")
-        assert status == 0 and "2 runs, 0 of them finished" in said and "Report: " in said
+        assert status == 0 and "2 runs, 1 of them finished" in said and "Report: " in said
         assert "ledgers: 1" in (folder / "report.html").read_text()
     assert [path.stem for path in folder.glob("*.ipynb")] == ["report"] and len(list(folder.glob("*.jsonl"))) == 1
 
@@ -172,19 +172,24 @@ import al_utils as al
 def brightest_guess(log_probs_K_N_C):
     \"\"\"The largest mean probability.\"\"\"
     return log_probs_K_N_C.exp().mean(0).amax(-1)
+
+@al.models.register
+def one_layer(channels, n_classes, image_size):
+    n_pixels = channels * image_size[0] * image_size[1]
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(n_pixels, n_classes))
 """
 
 
 def test_code_that_a_sweep_names_is_known_in_every_process(tmp_path):
     (tmp_path / "my_lab.py").write_text(LAB)
     file = tmp_path / "own.yaml"
-    content = {"base": LITTLE, "grid": {"strategy": ["brightest_guess"]}, "code": ["my_lab.py"]}
+    content = {"base": LITTLE | {"model": "one_layer"}, "grid": {"strategy": ["brightest_guess"]}, "code": ["my_lab.py"]}
     file.write_text(yaml.safe_dump(content))
     status, said = finish(start(file, tmp_path / "reports", "--workers", 1))
     assert status == 0, said
     [path] = (tmp_path / "reports" / "own").glob("*__brightest_guess__*.jsonl")
     before = path.read_bytes()
-    assert set(read_ledger(path)[0]["registered"]) == {"strategy"}  # the source's hash
+    assert set(read_ledger(path)[0]["registered"]) == {"model", "strategy"}  # hashes of their sources
     report = write_notebook(tmp_path / "report.ipynb", 'ledgers = ""')
     assert whole.run_sweep(file, 1, reports=tmp_path / "reports", report=report) == {}
     assert path.read_bytes() == before  # the finished ledger is shown

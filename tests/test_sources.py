@@ -7,6 +7,7 @@ import pytest
 from conftest import tiny
 
 from al_utils import acquisition, checks, models, run_experiment, sources
+from al_utils.datasets import load_dataset
 from al_utils.ledger import LedgerError, read_ledger, read_ledgers
 from al_utils.results import replay
 
@@ -80,7 +81,7 @@ def test_classes_and_objects():
 def test_what_came_with_the_project_has_no_hash():
     assert sources.is_ours(acquisition.bald) and sources.is_ours(models.LeNet)
     assert not sources.is_ours(function("def f(): pass")) and not sources.is_ours(torch_module())
-    assert checks.registered_sources(tiny(strategy="bald")) == {}
+    assert checks.registered_sources(tiny(strategy="bald"), load_dataset("mnist5k")) == {}
 
 
 def torch_module():

@@ -60,7 +60,7 @@ def run_sweep(
     limit = timeout or planned.timeout
     with _lock(folder):
         headers = {} if force else _headers(planned, folder)
-        todo = [run for run in planned.runs if force or not has_ended(folder, run, ledgers_only)]
+        todo = [run for run in planned.runs if force or not has_ended(folder, run, ledgers_only or report_only)]
         n = len(planned.runs)
         print(f"{planned.name}: {n} runs, {n - len(todo)} of them finished, in {_shown(folder)}")
         may_have_changed = planned.code or any(run.config.dataset.startswith("folder:") for run in planned.runs)
@@ -199,13 +199,18 @@ def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict], needed: bo
         if needed:
             raise
         return
+    registered: dict[tuple, dict[str, str]] = {}  # a network is built for its hash: once, not for each run
     for run in sweep.runs:
         dataset = datasets[run.config.dataset, run.config.image_size]
         check_fits(run.config, dataset)
         checks.check_needs(run.config)
         checks.check_memory(run.config, tuple(dataset.train_images.shape), len(dataset.class_names))
         if run.name in headers:
-            expected = {"data": {"checksum": dataset.checksum}, "registered": checks.registered_sources(run.config)}
+            c = run.config
+            parts = (c.dataset, c.image_size, c.model, c.strategy, c.noise, c.augmentation)
+            if parts not in registered:
+                registered[parts] = checks.registered_sources(c, dataset)
+            expected = {"data": {"checksum": dataset.checksum}, "registered": registered[parts]}
             _check(folder / f"{run.name}.jsonl", headers[run.name], expected)
 
 
