@@ -120,3 +120,12 @@ def test_many_strategies_and_few_seeds_are_compared_with_random():
     sentence = ranking.ranks_sentence(few)
     assert "No two are told apart" in sentence
     assert "Corrected only for the 5 comparisons with random: " in sentence and sentence.endswith("rank better.")
+
+
+def test_data_sets_with_a_network_each_stand_beside_each_other():
+    one = rounds({"random": [0.3, 0.4], "bald": [0.3, 0.5]})
+    other = one.assign(dataset="fashion_mnist", model="resnet18")
+    figure = figures.learning_curves(pd.concat([one, other]))
+    assert [len(ax.get_lines()) > 0 for ax in figure.axes] == [True, True]
+    figure = figures.learning_curves(pd.concat([one, other, other.assign(model="lenet")]))
+    assert [len(ax.get_lines()) > 0 for ax in figure.axes].count(False) == 1 and len(figure.axes) == 4

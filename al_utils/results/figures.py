@@ -1,6 +1,7 @@
 """Every figure of results, in one style (`looks`). Functions return a `Figure`; none draws to the screen."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -40,16 +41,23 @@ def learning_curves(
     across, down = ordered(study[columns]), ordered(study[rows])
     if not across:
         return _empty(NOT_RUN)
-    if len(down) == 1 and len(across) > MOST_ACROSS:
-        figure, axes = _wrapped(study, metric, columns, across, lines, share == "row")
-    else:
-        figure = Figure(figsize=(max(4.2, 3.1 * len(across)) + 0.4, 2.6 * len(down) + 0.5))
-        axes = figure.subplots(len(down), len(across), squeeze=False, sharex="col", sharey=share)
-        for (i, row), (j, column) in itertools.product(enumerate(down), enumerate(across)):
-            panel = study[(study[rows] == row) & (study[columns] == column)]
-            _curves(axes[i, j], panel, metric, lines, ordered(study[lines]))
-            names = sorted([(columns, column), (rows, row)], key=lambda part: part[0] != "dataset")
-            axes[i, j].set_title(", ".join(_name(*part) for part in names), loc="left")
+    run = {(row, column) for row, column in each_row(study[[rows, columns]].drop_duplicates())}
+    places = [(row, column) for row in down for column in across]
+    shape = len(down), len(across)
+    if min(shape) > 1 and len(run) <= max(shape):  # as if each data set had a network of its own
+        places, shape = [place for place in places if place in run], (1, len(run))
+    if shape[0] == 1 and shape[1] > MOST_ACROSS:
+        shape = math.ceil(len(places) / MOST_ACROSS), MOST_ACROSS
+    whole = shape == (len(down), len(across))
+    figure = Figure(figsize=(max(4.2, 3.1 * shape[1]) + 0.4, 2.6 * shape[0] + 0.5))
+    axes = figure.subplots(*shape, squeeze=False, sharex="col" if whole else False, sharey=share if whole else share == "row")
+    for ax, (row, column) in zip(axes.flat, places):
+        panel = study[(study[rows] == row) & (study[columns] == column)]
+        _curves(ax, panel, metric, lines, ordered(study[lines]))
+        names = sorted([(columns, column), (rows, row)], key=lambda part: part[0] != "dataset")
+        ax.set_title(", ".join(_name(*part) for part in names), loc="left")
+    for ax in axes.flat[len(places) :]:
+        ax.axis("off")
     what = {"valid_accuracy": "validation accuracy", "test_accuracy_clean": "test accuracy, clean images"}
     for ax in axes[:, 0]:
         ax.set_ylabel(f"{what.get(metric, 'test accuracy')} (%)")
@@ -57,19 +65,6 @@ def learning_curves(
         ax.set_xlabel("labels")
     _legends(figure, axes)
     return figure
-
-
-def _wrapped(study, metric, field, values, lines, one_scale):
-    """A panel for each value of a field, as many beside each other as a page holds."""
-    n_rows = -(-len(values) // MOST_ACROSS)
-    figure = Figure(figsize=(3.1 * MOST_ACROSS + 0.4, 2.6 * n_rows + 0.5))
-    axes = figure.subplots(n_rows, MOST_ACROSS, squeeze=False, sharey=one_scale)
-    for ax, value in zip(axes.flat, values):
-        _curves(ax, study[study[field] == value], metric, lines, ordered(study[lines]))
-        ax.set_title(_name(field, value), loc="left")
-    for ax in axes.flat[len(values) :]:
-        ax.axis("off")
-    return figure, axes
 
 
 def _check_unmixed(rounds, laid_out):
