@@ -109,7 +109,7 @@ def theirs(
         work, out = Path(folder) / "work.npz", Path(folder) / "out.npz"
         arrays: dict = {name: value.numpy() for name, value in given.items() if isinstance(value, Tensor)}
         arrays |= dict(n_query=given["n_query"]) | _drawn_as_we_do(strategy, given, seed)
-        np.savez(work, allow_pickle=False, **arrays)
+        np.savez(work, **arrays)
         command = [str(python), str(SCRIPT), program, strategy, str(work), str(out), str(repeats)]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if done.returncode:
