@@ -88,3 +88,9 @@ def test_image_grid_takes_bytes_and_standardised_floats(shape):
     rng = np.random.default_rng(0)
     for images in (rng.integers(0, 256, shape).astype(np.uint8), rng.normal(size=shape).astype(np.float32)):
         assert isinstance(figures.image_grid(images, ["a"] * shape[0]), Figure)
+
+
+def test_a_copy_in_the_pool_is_shown_as_its_original():
+    pixels = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 2, 2), np.uint8)
+    first, last = queries.images_of({"bald": ([1, 6, 14], [5])}, pixels)["bald"]
+    assert first[:, 0, 0, 0].tolist() == [1, 1, 4] and last.shape == (1, 1, 2, 2) and last.max() == 0

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -85,6 +86,17 @@ def first_and_last(study: pd.DataFrame, n: int = 6) -> dict[tuple[str, str], dic
         one = of_noise[of_noise.seed == of_noise.seed.min()].sort_values("round")
         found.setdefault((dataset, model), {})[strategy] = (one.queried.iloc[0][:n], one.queried.iloc[-1][:n])
     return found
+
+
+def images_of(
+    by_strategy: dict[str, tuple[list[int], list[int]]], images_N_C_H_W: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The images of a part of `first_and_last`; a copy (`splits.repeat_pool`) looks as its original does."""
+    n = len(images_N_C_H_W)
+    return {
+        strategy: (images_N_C_H_W[[i % n for i in first]], images_N_C_H_W[[i % n for i in last]])
+        for strategy, (first, last) in by_strategy.items()
+    }
 
 
 def class_balance_table(
