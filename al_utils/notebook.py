@@ -15,7 +15,7 @@ from .compute.machine import environment
 from .config import check_injected, injected
 from .results import pages
 
-MOST_COLUMNS = 12  # of a table on a page
+MOST_COLUMNS = 6  # of a table on a page
 
 
 def check_parameters() -> None:

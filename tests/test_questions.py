@@ -39,6 +39,20 @@ def test_rq1_names_a_winner_where_the_intervals_agree(tmp_path):
     assert "The largest difference to random is that of BALD on MNIST-5k, LeNet" in answer and "+10.1 points" in answer
 
 
+def test_in_a_single_cell_strategies_are_listed_by_verdict(tmp_path):
+    finals = {
+        "random": (0.8, 0.8, 0.8),
+        "bald": (0.9, 0.901, 0.902),
+        "margin": (0.79, 0.8, 0.82),
+        "max_entropy": (0.7, 0.701, 0.699),
+    }
+    for strategy, accuracies in finals.items():
+        for seed, accuracy in enumerate(accuracies):
+            write(tmp_path, [0.5, accuracy], strategy=strategy, seed=seed)
+    answer = said(answers.rq1, tmp_path)
+    assert "Against random, corrected for these 3 verdicts (Holm): ahead BALD; undecided margin; behind max. entropy." in answer
+
+
 def test_answers_without_the_runs_they_need(tmp_path):
     (nothing,) = studies.by_study(read_ledgers(tmp_path)).values()
     assert answers.rq1(nothing) == ["Not answered: no finished run of random, max. entropy or BALD."]

@@ -12,6 +12,7 @@ from ..words import and_list, capitalised, label
 from . import phrases
 from .paper import MODELS, STRATEGIES
 from .power import fewer_seeds
+from .ranking import VERDICT
 from .statistics import Interval, equivalence_bound, interval, signed, signs
 from .studies import CELL, RUN, STUDY, each_row, final, groups, names, ordered, unequal
 from .tables import text_table
@@ -129,12 +130,17 @@ def _counts(study: pd.DataFrame) -> list[str]:
     table = against_random(study)
     if table.empty:
         return ["Random has no finished run beside the others, so no difference to it can be given."]
-    counts = []
-    for (strategy,), part in groups(table, ["strategy"]):
-        n = part.sign.value_counts().reindex([1, -1, 0], fill_value=0)
-        counts.append(f"{label(strategy)} is ahead in {n[1]}, behind in {n[-1]} and undecided in {n[0]} of {len(part)}")
     corrected = f", corrected for these {len(table)} verdicts (Holm)" if len(table) > 1 else ""
-    sentences = [f"Against random, by cell of data and noise{corrected}: {'; '.join(counts)}."]
+    if len(table) == table.strategy.nunique():  # in a single cell
+        by_sign = {word: table.strategy[table.sign == sign] for sign, word in VERDICT.items()}
+        said = [f"{word} {and_list(map(label, found))}" for word, found in by_sign.items() if len(found)]
+        sentences = [f"Against random{corrected}: {'; '.join(said)}."]
+    else:
+        counts = []
+        for (strategy,), part in groups(table, ["strategy"]):
+            n = part.sign.value_counts().reindex([1, -1, 0], fill_value=0)
+            counts.append(f"{label(strategy)} is ahead in {n[1]}, behind in {n[-1]} and undecided in {n[0]} of {len(part)}")
+        sentences = [f"Against random, by cell of data and noise{corrected}: {'; '.join(counts)}."]
     top = max(each_row(table), key=lambda row: abs(row.difference.mean))
     where = ", ".join(names((top.dataset, top.model, top.noise)))
     doubt = "" if top.sign else " It, too, is undecided."
