@@ -94,3 +94,17 @@ def test_a_copy_in_the_pool_is_shown_as_its_original():
     pixels = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 2, 2), np.uint8)
     first, last = queries.images_of({"bald": ([1, 6, 14], [5])}, pixels)["bald"]
     assert first[:, 0, 0, 0].tolist() == [1, 1, 4] and last.shape == (1, 1, 2, 2) and last.max() == 0
+
+
+def test_different_images_of_a_redundant_pool_are_counted():
+    rows = [
+        ("bald", 0, [1, 6]),
+        ("bald", 0, [11, 2]),
+        ("bald", 1, [3, 4]),
+        ("bald", 1, [8, 0]),
+        ("random", 0, [1, 2]),
+        ("random", 0, [3, 4]),
+    ]
+    study = pd.DataFrame([dict(strategy=s, noise="none", seed=seed, queried=query) for s, seed, query in rows])
+    said = queries.different_images(study, n_images=5)
+    assert said == "Different images among the 4 queries of a run, mean over seeds: random 4; BALD 2."  # 2 and 3 on average

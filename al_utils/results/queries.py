@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ..words import label
 from .statistics import Interval, interval, signs
 from .studies import CELL, each_row, groups, names, ordered
 from .tables import from_rows
@@ -97,6 +98,15 @@ def images_of(
         strategy: (images_N_C_H_W[[i % n for i in first]], images_N_C_H_W[[i % n for i in last]])
         for strategy, (first, last) in by_strategy.items()
     }
+
+
+def different_images(study: pd.DataFrame, n_images: int) -> str:
+    """How many different images a run asked for where the pool holds copies (`n_images` without them), in a sentence."""
+    originals = study.assign(originals=study.queried.map(lambda query: [i % n_images for i in query]))
+    by_run = originals.groupby(["strategy", "noise", "seed"]).originals.sum()  # of lists: one after the other
+    means = by_run.map(lambda images: len(set(images))).groupby("strategy").mean().to_dict()
+    listed = "; ".join(f"{label(name)} {means[name]:.0f}" for name in ordered(means))
+    return f"Different images among the {by_run.map(len).mean():.0f} queries of a run, mean over seeds: {listed}."
 
 
 def class_balance_table(
