@@ -15,8 +15,6 @@ from .compute.machine import environment
 from .config import check_injected, injected
 from .results import pages
 
-MOST_COLUMNS = 6  # of a table on a page
-
 
 def check_parameters() -> None:
     """Refuse what papermill injected under a name, or of a type, that the notebook's parameters do not have.
@@ -62,9 +60,8 @@ def say(text: str, bold: bool = False, off: bool = False) -> None:
 
 
 def show_table(table: pd.DataFrame, caption: str = "") -> None:
-    """Show a table of text, all of it escaped; one that is wider than a page and not long is set on its side."""
-    on_its_side = len(table) < table.shape[1] > MOST_COLUMNS
-    display(HTML(pages.html_table(table.T if on_its_side else table, caption)))
+    """Show a table of text, see `pages.html_table`."""
+    display(HTML(pages.html_table(table, caption)))
 
 
 def show_figure(figure: Figure, values: bool = False) -> None:

@@ -14,7 +14,7 @@ from al_utils.results import replay, studies
 LEDGERS = shipped_ledgers()
 # What a problem depends on, of the parameters in which these ledgers differ.
 PROBLEM = ("dataset", "noise", "noise_rate", "noise_draw", "noise_on", "salt_and_pepper", "seed", "split_seed", "n_initial",
-           "n_query", "n_rounds", "n_valid")  # fmt: skip
+           "n_query", "n_rounds", "n_valid", "initial_draw", "pool_repeats", "pool_jitter")  # fmt: skip
 
 
 @cache

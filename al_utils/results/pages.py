@@ -15,6 +15,8 @@ from . import hover
 from .looks import DPI
 from .studies import NOT_RUN, each_row
 
+MOST_COLUMNS = 6  # of a table that has fewer rows
+
 
 def picture(figure: Figure, marks: Mapping[str, str] | None = None, values: bool = False):
     """A figure as a crisp PNG of few colours for a notebook: a third of the bytes of the usual one.
@@ -37,7 +39,10 @@ def picture(figure: Figure, marks: Mapping[str, str] | None = None, values: bool
 
 
 def html_table(table: pd.DataFrame, caption: str = "") -> str:
-    """A table of text as HTML that needs no network; all text is escaped, and the paper's numbers are set small."""
+    """A table of text as HTML that needs no network; all text is escaped, and the paper's numbers are set small.
+
+    One that is wider than a page, and not long, is set on its side.
+    """
     from pandas.io.formats.style import Styler  # here: an experiment shows no table, and Jinja takes its time
     from pandas.io.formats.style_render import CSSDict
 
@@ -49,6 +54,8 @@ def html_table(table: pd.DataFrame, caption: str = "") -> str:
         {"selector": "th", "props": "font-weight: 600"},
         {"selector": "small, .off", "props": "color: #888"},
     ]
+    if len(table) < table.shape[1] > MOST_COLUMNS:
+        table = table.T
     name = f"{zlib.crc32(table.to_csv().encode()):08x}"  # the same table gives the same HTML
     styler = Styler(table, uuid=name, cell_ids=False, caption=_escape(caption) if caption else None)
     styler = styler.format(_cell).format_index(_escape).format_index(_escape, axis=1).set_table_styles(look)
