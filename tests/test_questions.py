@@ -32,10 +32,12 @@ def test_rq1_names_a_winner_where_the_intervals_agree(tmp_path):
     for seed, noise in itertools.product(range(3), ("none", "gaussian")):
         for strategy, accuracy in (("random", 0.80), ("bald", 0.90 + 0.001 * seed), ("max_entropy", 0.84)):
             write(tmp_path, [0.5, accuracy], strategy=strategy, noise=noise, seed=seed)
+    for seed, noise in itertools.product(range(3), ("none", "gaussian")):
+        write(tmp_path, [0.5, 0.79 + 0.01 * seed], strategy="margin", noise=noise, seed=seed)
     answer = said(answers.rq1, tmp_path)
     assert answer.startswith("With LeNet: BALD is the most effective strategy by this evidence.")
-    assert "corrected for these 4 verdicts (Holm): max. entropy is ahead in 2" in answer
-    assert "BALD is ahead in 2, behind in 0 and undecided in 0 of 2" in answer
+    assert "corrected for these 6 verdicts (Holm): max. entropy is ahead in 2" in answer
+    assert "BALD is ahead in 2, behind in 0 and undecided in 0 of 2; undecided in all: margin." in answer
     assert "The largest difference to random is that of BALD on MNIST-5k, LeNet" in answer and "+10.1 points" in answer
 
 

@@ -136,10 +136,15 @@ def _counts(study: pd.DataFrame) -> list[str]:
         said = [f"{word} {and_list(map(label, found))}" for word, found in by_sign.items() if len(found)]
         sentences = [f"Against random{corrected}: {'; '.join(said)}."]
     else:
-        counts = []
+        counts, undecided = [], []
         for (strategy,), part in groups(table, ["strategy"]):
             n = part.sign.value_counts().reindex([1, -1, 0], fill_value=0)
-            counts.append(f"{label(strategy)} is ahead in {n[1]}, behind in {n[-1]} and undecided in {n[0]} of {len(part)}")
+            if n[0] == len(part):
+                undecided.append(label(strategy))
+            else:
+                counts.append(f"{label(strategy)} is ahead in {n[1]}, behind in {n[-1]} and undecided in {n[0]} of {len(part)}")
+        if undecided:
+            counts.append(f"undecided in all: {and_list(undecided)}")
         sentences = [f"Against random, by cell of data and noise{corrected}: {'; '.join(counts)}."]
     top = max(each_row(table), key=lambda row: abs(row.difference.mean))
     where = ", ".join(names((top.dataset, top.model, top.noise)))
