@@ -163,13 +163,15 @@ def compared_training(halves: dict[str, list[dict[str, float]]]) -> str:
     return and_list(parts)
 
 
-def fastest(function: Callable, repeats: int) -> float:
+def fastest(function: Callable, repeats: int, device: str = "cpu") -> float:
     """Seconds of the fastest of some calls, within `repeatable`: what else runs on a machine only ever adds."""
     times = []
     with repeatable():
         for _ in range(repeats):
             start = time.perf_counter()
             function()
+            if device != "cpu":
+                torch.accelerator.synchronize(device)
             times.append(time.perf_counter() - start)
     return min(times)
 
@@ -182,15 +184,15 @@ def training(n_labels: int, epochs: int, side: int = 28) -> Callable:
     return lambda: fit(model, images, labels, config, generator(0, "batches"))
 
 
-def scoring(n_pool: int, mc_samples: int, side: int = 28) -> Callable:
-    """A function that scores `n_pool` synthetic uint8 images with LeNet; BALD, or max entropy of one pass without dropout."""
+def scoring(n_pool: int, mc_samples: int, side: int = 28, model: str = "lenet", device: str = "cpu") -> Callable:
+    """A function that scores `n_pool` synthetic uint8 images; BALD, or max entropy of one pass without dropout."""
     g = generator(0, "pixels")
     pixels = torch.randint(0, 256, (n_pool, 1, side, side), dtype=torch.uint8, generator=g)
-    images = Images(pixels, torch.tensor([0.5]), torch.tensor([0.3]))
-    model = build_model("lenet", pixels.shape, 10, generator(0, "initialisation"), "cpu")
-    masks = model.draw_masks((mc_samples, 1), 0.5, generator(0, "posterior")) if mc_samples > 1 else None
+    images = Images(pixels.to(device), torch.tensor([0.5]), torch.tensor([0.3]))
+    network = build_model(model, pixels.shape, 10, generator(0, "initialisation"), device)
+    masks = network.draw_masks((mc_samples, 1), 0.5, generator(0, "posterior")) if mc_samples > 1 else None
     strategy = acquisition.get("bald" if masks else "max_entropy")
-    return lambda: score_in_chunks(strategy, predictions(model, images, masks), n_pool, g)
+    return lambda: score_in_chunks(strategy, predictions(network, images, masks), n_pool, g)
 
 
 def slope(x: Sequence[float], seconds: Sequence[float]) -> float:
