@@ -12,8 +12,8 @@ from ..words import and_list, capitalised, label
 from . import phrases
 from .paper import MODELS, STRATEGIES
 from .power import fewer_seeds
-from .ranking import VERDICT
-from .statistics import Interval, equivalence_bound, interval, signed, signs
+from .ranking import VERDICT, gap_text
+from .statistics import Interval, equivalence_bound, interval, signs
 from .studies import CELL, RUN, STUDY, each_row, final, groups, names, ordered, unequal
 from .tables import text_table
 
@@ -54,8 +54,8 @@ def against_random_table(study: pd.DataFrame) -> pd.DataFrame:
     cells = {}
     for key, group in groups(against_random(study), CELL):
         for strategy, i, within, sign in zip(group.strategy, group.difference, group.within, group.sign):
-            verdict = {1: "ahead", 0: f"undecided, within ±{within:.1f}", -1: "behind"}[sign] if i.n > 1 else "undecided"
-            cells[names(key), label(strategy)] = f"{signed(i.mean)} ({i.bounds})\n{verdict}"
+            bound = f", within ±{within:.1f}" if sign == 0 and i.n > 1 else ""
+            cells[names(key), label(strategy)] = gap_text(i, VERDICT[sign] + bound)
     return text_table(cells, ["data set", "network", "noise"], [""])
 
 

@@ -123,8 +123,13 @@ def areas_table(study: pd.DataFrame) -> pd.DataFrame:
             if strategy != "random" and "random" in cell and len(pairs := (cell[strategy] - cell["random"]).dropna()):
                 gaps[place] = interval(pairs)
     for (place, gap), sign in zip(gaps.items(), signs(list(gaps.values()))):
-        cells[place] += f"\n{signed(gap.mean)} ({gap.bounds})\n{VERDICT[sign]}"
+        cells[place] += f"\n{gap_text(gap, VERDICT[sign])}"
     return text_table(cells, ["data set", "network", "noise"], [""])
+
+
+def gap_text(gap: Interval, verdict: str) -> str:
+    """A difference in points with its interval, and the verdict below, as cells of tables have it."""
+    return f"{signed(gap.mean)} ({gap.bounds})\n{verdict}"
 
 
 def penalty_table(study: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pandas as pd
 from ..words import label
 from . import ranking
 from .answers import differences
-from .statistics import Interval, interval, signed, signs
+from .statistics import Interval, interval, signs
 from .studies import CELL, final, groups, names
 from .tables import labels_phrase, text_table
 
@@ -31,6 +31,6 @@ def gains_table(everything: pd.DataFrame) -> pd.DataFrame:
                     if len(pairs := values.dropna()):
                         gaps[(*names(key[1:]), key[0], measure), f"{label(batch)} − {label(single)}"] = interval(pairs)
     verdicts = zip(gaps.items(), signs(list(gaps.values())))
-    cells = {place: f"{signed(i.mean)} ({i.bounds})\n{ranking.VERDICT[sign]}" for (place, i), sign in verdicts}
+    cells = {place: ranking.gap_text(gap, ranking.VERDICT[sign]) for (place, gap), sign in verdicts}
     table = text_table(cells, ["data set", "network", "noise", "what varies", "measured by"], [""])
     return table if table.empty or everything.study.nunique() > 1 else table.droplevel("what varies")

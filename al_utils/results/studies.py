@@ -176,7 +176,7 @@ def _rank(value) -> tuple:
 
 
 def ordered(values) -> list:
-    """The distinct values: those of the paper in its order, then the others by the alphabet."""
+    """The distinct values: those of the paper in its order, the project's strategies by kind, then the alphabet."""
     return sorted(set(values), key=_rank)
 
 
