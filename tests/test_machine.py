@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 
 import pytest
 import torch
@@ -95,6 +96,28 @@ def test_threads_are_at_most_the_cores_that_are_allowed(monkeypatch, value, thre
     with machine.repeatable():
         assert parallel.n_threads() == threads and torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
+
+
+def test_threads_that_compute_at_once_leave_each_other_alone(monkeypatch):
+    """As the views of 03 do: whoever leaves first takes neither helpers nor settings from the other."""
+    monkeypatch.setattr(machine, "allowed_cores", lambda: 2)
+    monkeypatch.setenv("AL_THREADS", "2")
+    entered, first_left, found = threading.Event(), threading.Event(), []
+
+    def second():
+        with machine.repeatable():
+            entered.set()
+            first_left.wait(60)
+            found.append((torch.get_num_threads(), parallel.n_threads(), parallel.run([lambda: 1, lambda: 2])))
+
+    other = threading.Thread(target=second, daemon=True)
+    with machine.repeatable():
+        other.start()
+        entered.wait(60)
+        assert parallel.run([lambda: 3, lambda: 4]) == [3, 4]
+    first_left.set()
+    other.join(60)
+    assert found == [(1, 2, [1, 2])]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a system that can bind a process to a core")

@@ -20,6 +20,8 @@ from .cores import allowed_cores
 GIT_TIMEOUT = 5.0  # seconds
 CODE = ("al_utils", "requirements.txt")  # what a result depends on
 
+_inside: list[int] = []  # PyTorch's number of threads before, once for each `repeatable` that is entered
+
 
 def threads_wanted() -> int:
     """`AL_THREADS`, at most the cores there are; by default as many as PyTorch would use: the cores, or `OMP_NUM_THREADS`.
@@ -40,15 +42,17 @@ def repeatable():
     """Hold PyTorch to what gives the same bits each time: one thread, and on NVIDIA GPUs cuDNN's deterministic kernels.
 
     With another number of threads sums are rounded differently. What `parallel` can share out without changing a bit is
-    computed by `threads_wanted` threads. In a sweep that is 1, one run a core.
+    computed by `threads_wanted` threads. In a sweep that is 1, one run a core. Several threads may be inside at once.
     """
-    wanted, before = threads_wanted(), torch.get_num_threads()
+    wanted = threads_wanted()
+    _inside.append(_inside[0] if _inside else torch.get_num_threads())
     torch.set_num_threads(1)
     try:
         with parallel.threads(wanted), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
             yield
     finally:
-        torch.set_num_threads(before)
+        before = _inside.pop()
+        torch.set_num_threads(1 if _inside else before)  # a setting of the process in part: the last to leave restores it
 
 
 class Stopwatch:

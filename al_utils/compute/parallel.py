@@ -11,8 +11,6 @@ from queue import SimpleQueue
 
 import torch
 
-_beside: list["_Thread"] = []  # the threads at work beside the calling one
-
 
 class _Thread:
     def __init__(self):
@@ -34,37 +32,48 @@ class _Thread:
         self._thread.join()
 
 
+class _Beside(threading.local):
+    """The threads at work beside the calling one; each caller has its own, as several views of a notebook train at once."""
+
+    def __init__(self):
+        self.threads: list[_Thread] = []
+
+
+_beside = _Beside()
+
+
 @contextlib.contextmanager
 def threads(n: int):
     """Let `run` use `n` threads; PyTorch itself is to be held to one, see `machine.repeatable`."""
-    before = list(_beside)
-    _beside[:] = [_Thread() for _ in range(n - 1)]
+    before, own = _beside.threads, [_Thread() for _ in range(n - 1)]
+    _beside.threads = own
     try:
         yield
     finally:
-        for thread in _beside:
+        for thread in own:
             thread.stop()
-        _beside[:] = before
+        _beside.threads = before
 
 
 def n_threads() -> int:
     """How many jobs `run` computes at the same time."""
-    return 1 + len(_beside)
+    return 1 + len(_beside.threads)
 
 
 def run(jobs: Sequence[Callable]) -> list:
     """What the jobs return, in their order. They must write to nothing that another one uses, and take no gradients."""
-    n = min(n_threads(), len(jobs))
-    if n < 2:
+    beside = _beside.threads[: len(jobs) - 1]
+    if not beside:
         return [job() for job in jobs]
-    for i in range(1, n):
-        _beside[i - 1].jobs.put(jobs[i::n])
+    n = 1 + len(beside)
+    for i, thread in enumerate(beside, start=1):
+        thread.jobs.put(jobs[i::n])
     results, errors = [None] * len(jobs), []
     try:
         results[::n] = [job() for job in jobs[::n]]
     finally:  # nothing may still be at work when this returns
-        for i in range(1, n):
-            shares, error = _beside[i - 1].results.get()
+        for i, thread in enumerate(beside, start=1):
+            shares, error = thread.results.get()
             if error:
                 errors.append(error)
             else:
