@@ -3,6 +3,7 @@
 AL_SCREENSHOTS=FOLDER keeps the screenshots; AL_CHROMIUM names another browser.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -122,6 +123,14 @@ class Page:
 
     def button(self, text):
         return self.page.get_by_role("button", name=text)
+
+    def press(self, text, said):
+        """Press a button until the notebook says what is to follow: while a page moves, a press may miss the button."""
+        for _ in range(PATIENCE // 20):
+            self.button(text).click()
+            with contextlib.suppress(AssertionError):
+                return wait_until(self.page.get_by_text(re.compile(said)).count, 20)
+        raise AssertionError(f"pressed in vain: {text}")
 
     def field(self, label):
         """The input, select or slider that has this label."""

@@ -135,19 +135,19 @@ def test_inspect(notebook, house):
 
     # What is trained again, each at the press of a button.
     nb.page.get_by_role("tab", name="The network").click()
-    nb.button("Train the network of this round again").click()
+    nb.press("Train the network of this round again", "Training the network of|Trained again")
     panel.get_by_alt_text("Map of the pool").wait_for()
-    nb.button("Over the rounds").click()
+    nb.press("Over the rounds", r"Training the networks of \d rounds")
     panel.get_by_alt_text("Confusion matrices and reliability diagrams over the rounds").wait_for()
     nb.screenshot("network")
     nb.page.get_by_role("tab", name="Doubtful labels").click()
-    nb.button("Rank the labels up to this round").click()
+    nb.press("Rank the labels up to this round", "Training four networks|labels are likely wrong")
     panel.get_by_text(re.compile(r"\d+ of 150 labels are likely wrong")).wait_for()
     nb.screenshot("doubts")
     nb.page.get_by_role("tab", name="One image").click()
     nb.fill("image", bald[3].queried[0])
     panel.get_by_role("cell", name="bald", exact=True).wait_for()
-    nb.button("Follow it through the rounds").click()
+    nb.press("Follow it through the rounds", "Training the networks of the rounds|Followed")
     panel.get_by_alt_text(re.compile("through the rounds")).wait_for()
     nb.screenshot("image")
 

@@ -1,5 +1,6 @@
 """What the networks of a run know: confusion, calibration, the map, doubtful labels, one image's history."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -84,6 +85,22 @@ def test_the_rounds_side_by_side_appear_as_they_are_trained(runs, monkeypatch):
     assert trained == [1, 0, 2]  # what is known is not trained again
     view.draw(1)
     assert view.shown.value.count("<img") == 3 and "over the rounds" in view.shown.value
+
+
+def test_what_goes_on_is_said_whatever_is_drawn_meanwhile(runs, monkeypatch):
+    """Another view that trains has all drawn again: "Not ranked yet." would say that a press was lost."""
+    go_on = threading.Event()
+    monkeypatch.setattr(network_views, "doubtful_labels", lambda run, number: go_on.wait(60) and [])
+    view = network_views.DoubtsView(lambda: view.draw(1))
+    view.choose(runs["bald"], [])
+    view.draw(1)
+    assert "Not ranked yet." in view.status.value
+    view._ask()
+    view.draw(1)
+    assert "Training four networks" in view.status.value
+    go_on.set()
+    wait_for(lambda: "0 labels up to round 1, ranked." in view.status.value)
+    assert "0 of 0 labels" in view.shown.value
 
 
 def test_principal_components_against_scipy():

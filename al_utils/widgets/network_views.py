@@ -26,18 +26,29 @@ class TrainedView(View):
     def __init__(self, changed: Callable[[], None]):
         super().__init__(changed)
         self.found: dict[tuple[Path, int], Any] = {}
+        self.going_on = ""  # what is said while networks train, whatever is drawn meanwhile
         self.status, self.shown = status(), w.HTML()
         self.latest = Latest(self.name, self._work, lambda request, error: say(self.status, error, error=True))
+
+    def train(self, said: str, *numbers: int) -> None:
+        """Say so, and `compute` these of the chosen run."""
+        self.going_on = said
+        say(self.status, said)
+        self.latest.ask((said, self.run, numbers))
 
     def compute(self, run: RecordedRun, number: int) -> Any:
         """What is kept in `found`: of a round, or of an image, by its number."""
         raise NotImplementedError
 
     def _work(self, request):
-        run, *numbers = request
-        for number in numbers:
-            self.found[run.path, number] = self.compute(run, number)
-            self.changed()
+        self.going_on, run, numbers = request
+        try:
+            for number in numbers:
+                self.changed()  # what is found so far
+                self.found[run.path, number] = self.compute(run, number)
+        finally:
+            self.going_on = ""
+        self.changed()
 
 
 class KnowledgeView(TrainedView):
@@ -52,14 +63,12 @@ class KnowledgeView(TrainedView):
         self.box = w.VBox([w.HBox([train, several]), self.status, self.shown])
 
     def _ask(self):
-        say(self.status, f"Training the network of round {self.number} again …")
-        self.latest.ask((self.run, self.number))
+        self.train(f"Training the network of round {self.number} again …", self.number)
 
     def _ask_several(self):
         missing = [n for n in some_rounds(self.run, SHOWN) if (self.run.path, n) not in self.found]
         if missing:
-            say(self.status, f"Training the networks of {len(missing)} rounds again …")
-            self.latest.ask((self.run, *missing))
+            self.train(f"Training the networks of {len(missing)} rounds again …", *missing)
 
     def compute(self, run, number):
         return diagnose(run, number)
@@ -79,14 +88,15 @@ class KnowledgeView(TrainedView):
         several = self._over_rounds()
         if not (found := self._now):
             self.shown.value = several or note("Confusion matrix, reliability diagram and a map of the pool appear here.")
-            return say(self.status, f"The network of round {number} is not trained again yet.")
+            return say(self.status, self.going_on or f"The network of round {number} is not trained again yet.")
         knowledge = drawn(
             network_figures.knowledge, found, self.run.class_names, alt="Confusion matrix and reliability diagram"
         )
         self.shown.value = knowledge + drawn(network_figures.pool_map, *self._map(), alt="Map of the pool") + several
         kept = self.run.rounds[number].metrics["test_accuracy"]
         same = "as" if found.accuracy == kept else f"where {kept:.1%} stand"
-        say(self.status, f"Trained again: {found.accuracy:.1%} test accuracy, {same} in the ledger.")
+        ended = f"Trained again: {found.accuracy:.1%} test accuracy, {same} in the ledger."
+        say(self.status, self.going_on or ended)
 
     def _over_rounds(self) -> str:
         """The rounds side by side, those of them that are trained again; empty while there are fewer than two."""
@@ -127,8 +137,7 @@ class DoubtsView(TrainedView):
         self.box = w.VBox([w.HBox([rank]), self.status, self.shown])
 
     def _ask(self):
-        say(self.status, f"Training four networks on the labels of round {self.number} …")
-        self.latest.ask((self.run, self.number))
+        self.train(f"Training four networks on the labels of round {self.number} …", self.number)
 
     def compute(self, run, number):
         return doubtful_labels(run, number)
@@ -137,7 +146,8 @@ class DoubtsView(TrainedView):
         self.number = number
         found = self.found.get((self.run.path, number))
         self.shown.value = "" if found is None else doubts_html(self.run, found)
-        say(self.status, "Not ranked yet." if found is None else f"{len(found)} labels up to round {number}, ranked.")
+        ended = "Not ranked yet." if found is None else f"{len(found)} labels up to round {number}, ranked."
+        say(self.status, self.going_on or ended)
 
     def _found(self):
         if (found := self.found.get((self.run.path, self.number))) is None:
@@ -191,8 +201,7 @@ class HistoryView(TrainedView):
             self.image.value = run.asked[0].queried[0]
 
     def _ask(self):
-        say(self.status, "Training the networks of the rounds again …")
-        self.latest.ask((self.run, self.image.value))
+        self.train("Training the networks of the rounds again …", self.image.value)
 
     def compute(self, run, image):
         return over_rounds(run, image, some_rounds(run, FOLLOWED))
@@ -215,7 +224,7 @@ class HistoryView(TrainedView):
                 "The last network that was trained takes it for {} ({:.0%}).".format(*found.iloc[-1][["says", "confidence"]])
             )
         self.shown.value = html
-        say(self.status, "From the ledger alone." if found is None else "Followed through the rounds.")
+        say(self.status, self.going_on or ("From the ledger alone." if found is None else "Followed through the rounds."))
 
     def table(self):
         found = self.found.get((self.run.path, self.image.value))
