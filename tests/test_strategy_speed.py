@@ -70,3 +70,11 @@ def test_other_programs_agree(given, program, strategy, says):
         pytest.skip(f"needs {program} in .venv-bench (requirements-bench.txt)")
     other = strategy_speed.theirs(program, strategy, given, BENCH)
     assert strategy_speed.agreement(strategy, program, strategy_speed.ours(strategy, given, 1), other).startswith(says)
+
+
+@pytest.mark.parametrize("program", ["scikit-activeml", "baal"])
+def test_other_programs_batchbald_begins_with_the_same_image(given, program):
+    if program not in strategy_speed.available(BENCH):
+        pytest.skip(f"needs {program} in .venv-bench (requirements-bench.txt)")
+    own, other = strategy_speed.ours("batch_bald", given, 1), strategy_speed.theirs(program, "batch_bald", given, BENCH)
+    assert len(other.picked) == len(own.picked) and own.picked[0] == other.picked[0]

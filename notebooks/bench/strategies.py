@@ -180,6 +180,7 @@ def baal_power_bald(given):
 
 
 def baal_batch_bald(given):
+    """It adds as many images as it is told to the one with the highest BALD, and ranks the last chosen first."""
     from baal.active.heuristics import BatchBALD
 
     candidates = given.file["candidates_T"]
@@ -187,8 +188,8 @@ def baal_batch_bald(given):
     draws = given.n_outcomes // probs_T_C_K.shape[-1]  # for each sample
 
     def run():
-        order_T, _ = BatchBALD(given.n_query, num_draw=draws).get_ranks(probs_T_C_K)
-        return candidates[order_T[: given.n_query]], None
+        order_T, _ = BatchBALD(given.n_query - 1, num_draw=draws).get_ranks(probs_T_C_K)
+        return candidates[order_T[: given.n_query][::-1]], None
 
     return run
 
