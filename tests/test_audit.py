@@ -117,7 +117,7 @@ SAYS = {  # what each finds in the runs that come with the project
     "3_bald": "BALD as released minus random: +2.9 points (95% interval +2.0 to +3.7, n=5)",
     "4_noise": "Gaussian noise on the training images moves accuracy by −0.3 points (95% interval −1.0 to +0.3, n=3)",
     "5_split": "57% (95% interval 23% to 90%; F(5, 25) = 8.85, p = 6e-05)",
-    "6_three_seeds": "settle 14 of 54 comparisons",
+    "6_three_seeds": "settle 5 of 54 comparisons",
 }
 
 
