@@ -33,8 +33,12 @@ class TrainedView(View):
     def train(self, said: str, *numbers: int) -> None:
         """Say so, and `compute` these of the chosen run."""
         self.going_on = said
-        say(self.status, said)
+        self.tell(said)
         self.latest.ask((said, self.run, numbers))
+
+    def tell(self, text: str) -> None:
+        """Say `text` in the status line, or what goes on while networks train."""
+        say(self.status, self.going_on or text)
 
     def compute(self, run: RecordedRun, number: int) -> Any:
         """What is kept in `found`: of a round, or of an image, by its number."""
@@ -88,15 +92,14 @@ class KnowledgeView(TrainedView):
         several = self._over_rounds()
         if not (found := self._now):
             self.shown.value = several or note("Confusion matrix, reliability diagram and a map of the pool appear here.")
-            return say(self.status, self.going_on or f"The network of round {number} is not trained again yet.")
+            return self.tell(f"The network of round {number} is not trained again yet.")
         knowledge = drawn(
             network_figures.knowledge, found, self.run.class_names, alt="Confusion matrix and reliability diagram"
         )
         self.shown.value = knowledge + drawn(network_figures.pool_map, *self._map(), alt="Map of the pool") + several
         kept = self.run.rounds[number].metrics["test_accuracy"]
         same = "as" if found.accuracy == kept else f"where {kept:.1%} stand"
-        ended = f"Trained again: {found.accuracy:.1%} test accuracy, {same} in the ledger."
-        say(self.status, self.going_on or ended)
+        self.tell(f"Trained again: {found.accuracy:.1%} test accuracy, {same} in the ledger.")
 
     def _over_rounds(self) -> str:
         """The rounds side by side, those of them that are trained again; empty while there are fewer than two."""
@@ -146,8 +149,7 @@ class DoubtsView(TrainedView):
         self.number = number
         found = self.found.get((self.run.path, number))
         self.shown.value = "" if found is None else doubts_html(self.run, found)
-        ended = "Not ranked yet." if found is None else f"{len(found)} labels up to round {number}, ranked."
-        say(self.status, self.going_on or ended)
+        self.tell("Not ranked yet." if found is None else f"{len(found)} labels up to round {number}, ranked.")
 
     def _found(self):
         if (found := self.found.get((self.run.path, self.number))) is None:
@@ -224,7 +226,7 @@ class HistoryView(TrainedView):
                 "The last network that was trained takes it for {} ({:.0%}).".format(*found.iloc[-1][["says", "confidence"]])
             )
         self.shown.value = html
-        say(self.status, self.going_on or ("From the ledger alone." if found is None else "Followed through the rounds."))
+        self.tell("From the ledger alone." if found is None else "Followed through the rounds.")
 
     def table(self):
         found = self.found.get((self.run.path, self.image.value))
