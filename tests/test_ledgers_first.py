@@ -14,7 +14,7 @@ import yaml
 from conftest import ROOT, tiny
 from little_sweeps import finish, gone, ledgers, run, wait_until, write_notebook, write_sweep
 
-from al_utils import acquisition, own, read_ledger, sources
+from al_utils import acquisition, models, own, read_ledger, sources
 from al_utils.datasets import load_dataset
 from al_utils.sweep import __main__ as command_line
 from al_utils.sweep import local, whole
@@ -180,7 +180,9 @@ def one_layer(channels, n_classes, image_size):
 """
 
 
-def test_code_that_a_sweep_names_is_known_in_every_process(tmp_path):
+def test_code_that_a_sweep_names_is_known_in_every_process(tmp_path, monkeypatch):
+    for registry in (acquisition.registry, models):  # what this process learns ends with the test
+        monkeypatch.setattr(registry, "_registry", dict(registry._registry))
     (tmp_path / "my_lab.py").write_text(LAB)
     file = tmp_path / "own.yaml"
     content = {"base": LITTLE | {"model": "one_layer"}, "grid": {"strategy": ["brightest_guess"]}, "code": ["my_lab.py"]}
