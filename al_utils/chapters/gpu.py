@@ -1,7 +1,11 @@
 """What a GPU takes for a step of training, one kernel at a time and as CUDA graphs, and for scoring a pool."""
 
+import contextlib
+import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -10,9 +14,12 @@ from ..config import ExperimentConfig
 from ..models import build_model
 from ..networks.steps import gradient_step, replayed_step
 from ..randomness import generator
+from ..sweep import local
+from ..sweep.jobs import count_rounds
 from .speed import fastest, scoring
 
 NETWORKS = ("lenet", "resnet18")
+STEPS = 500  # of training a round
 REPEATS = 2  # of which the first also records and allocates
 
 
@@ -40,3 +47,36 @@ def _a_step(model: str, maker: Callable, device: str, n: int) -> float:
     masks = network.draw_masks((64,), 0.5, generator(0, "masks"))
     step = maker(network, config)
     return 1e6 * fastest(lambda: [step(images, labels, masks) for _ in range(n)], REPEATS, device) / n
+
+
+class _Seen(Exception):
+    """Enough was seen."""
+
+
+def steps_per_second(model: str, n_runs: int, device: str, seconds: float = 10.0) -> float:
+    """Training steps a second of `n_runs` runs together, each in a process of its own, with all that a round needs.
+
+    A round trains for 500 steps of 64 images of `mnist5k`, measures, and queries at random. What counts is the time from
+    when each run has ended its first round.
+    """
+    seen: list[tuple[float, int]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        configs = [
+            ExperimentConfig(model=model, protocol="tuned", strategy="random", device=device, seed=seed, n_initial=STEPS * 64 // 50,
+                             n_query=1, n_rounds=1_000, n_valid=100, epochs=50, last_batch="drop")
+            for seed in range(n_runs)
+        ]  # fmt: skip
+        jobs = [local.Job(Path(folder) / f"{c.seed}.jsonl", c.to_dict()) for c in configs]
+
+        def look(running):
+            rounds = [count_rounds(job.path) for job in jobs]
+            if min(rounds):
+                seen.append((time.perf_counter(), sum(rounds)))
+            if seen and seen[-1][0] - seen[0][0] >= seconds:
+                raise _Seen
+
+        with contextlib.suppress(_Seen), contextlib.closing(local.compute(jobs, n_runs, each_second=look)) as ended:
+            for job, error in ended:
+                raise error or RuntimeError(f"{job.path.stem} ended early.")
+    (start, before), (end, after) = seen[0], seen[-1]
+    return STEPS * (after - before) / (end - start)

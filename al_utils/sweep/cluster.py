@@ -12,6 +12,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ..compute.mps import shared_gpu
 from ..config import ROOT
 from .grid import PlannedRun, work
 from .progress import Progress
@@ -46,6 +47,8 @@ def connect(workers: int, scheduler: str | None):
                     "Start one with `dask scheduler`, give its address as tcp://HOST:PORT, or leave --scheduler out."
                 ) from None
         else:
+            if workers > 1:
+                stack.enter_context(shared_gpu())
             try:
                 cluster = distributed.LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", memory_limit=0,

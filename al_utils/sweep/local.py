@@ -19,6 +19,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 from ..compute.cores import KEEP_MEMORY, ONE_THREAD, allowed_cores
+from ..compute.mps import shared_gpu
 from ..config import ASIDE, ExperimentConfig, run_name
 from ..ledger import read_ledger, tidy
 from ..records import is_over
@@ -109,27 +110,29 @@ def compute(
         each_second: called with the running jobs, about once a second.
     """
     waiting = deque(jobs)
-    crew = [Worker(end) for _ in range(min(workers or allowed_cores(), len(jobs)))]
-    try:
-        while True:
-            for worker in crew:
-                if worker.job is None and waiting and time.time() < end:
-                    worker.give(waiting.popleft())
-            busy = [worker for worker in crew if worker.job]
-            if not busy:
-                return
-            ready = multiprocessing.connection.wait([worker.pipe for worker in busy], timeout=1)
-            each_second([worker.job for worker in busy if worker.job])
-            for number, worker in enumerate(crew):
-                if worker.pipe in ready:
-                    job, error = worker.take()
-                    if isinstance(error, Died):
-                        crew[number] = Worker(end)
-                    yield job, error
-    finally:
-        for worker in crew:  # a ledger is whole at any moment
-            worker.process.kill()
-            worker.process.join()
+    n = min(workers or allowed_cores(), len(jobs))
+    with shared_gpu() if n > 1 else contextlib.nullcontext():
+        crew = [Worker(end) for _ in range(n)]
+        try:
+            while True:
+                for worker in crew:
+                    if worker.job is None and waiting and time.time() < end:
+                        worker.give(waiting.popleft())
+                busy = [worker for worker in crew if worker.job]
+                if not busy:
+                    return
+                ready = multiprocessing.connection.wait([worker.pipe for worker in busy], timeout=1)
+                each_second([worker.job for worker in busy if worker.job])
+                for number, worker in enumerate(crew):
+                    if worker.pipe in ready:
+                        job, error = worker.take()
+                        if isinstance(error, Died):
+                            crew[number] = Worker(end)
+                        yield job, error
+        finally:
+            for worker in crew:  # a ledger is whole at any moment
+                worker.process.kill()
+                worker.process.join()
 
 
 class Worker:
