@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import ROOT, tiny
+from torch.autograd.graph import get_gradient_edge
 
 from al_utils import read_ledgers
 from al_utils.chapters import gpu as gpu_speed
@@ -25,6 +26,7 @@ from al_utils.results.studies import by_study
 
 gpu = pytest.mark.gpu
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU: PyTorch finds none")
+recorded_alone = pytest.mark.filterwarnings("error:a step of this network is no CUDA graph", "error:The AccumulateGrad")
 BOTH = pytest.mark.parametrize("model", ["lenet", "resnet18"])
 BASE = dict(dataset="mnist5k", protocol="tuned", strategy="bald", noise="gaussian", n_initial=70, n_query=5, n_rounds=2,
             n_valid=50, epochs=4, mc_samples=5)  # fmt: skip
@@ -74,6 +76,23 @@ def test_inputs_are_copied_and_each_shape_is_recorded_once():
     assert said == [3, 9, 11, 14] and len(recordings) == 2 and given.tolist() == [1, 1, 1]
 
 
+@BOTH
+def test_nothing_of_the_gradients_outlives_a_step(model):
+    """What is kept alive would be of another stream than the recording's, and a GPU refuses to record that."""
+    network = build_model(model, (1, 28, 28), 10, generator(0, "initialisation")).train()
+    kept = []
+
+    def record(step):
+        for p in network.parameters():
+            get_gradient_edge(p).node.metadata["here"] = True
+        kept.extend(name for name, p in network.named_parameters() if "here" in get_gradient_edge(p).node.metadata)
+        return repeated(step)
+
+    step = replayed_step(network, ExperimentConfig(protocol="tuned", model=model), record)
+    step(torch.randn(4, 1, 28, 28), torch.arange(4), None)
+    assert not kept
+
+
 def test_what_repeats_is_asked_for_and_given_back():
     before = torch.backends.cudnn.deterministic
     with repeatable():
@@ -108,6 +127,7 @@ def rounds(config, ledger=None):
 
 @gpu
 @needs_gpu
+@recorded_alone
 @BOTH
 def test_a_recorded_step_is_the_step(model):
     config = ExperimentConfig(protocol="tuned", model=model, device="cuda")
@@ -126,6 +146,7 @@ def test_a_recorded_step_is_the_step(model):
 
 @gpu
 @needs_gpu
+@recorded_alone
 @BOTH
 def test_a_run_repeats_whatever_shares_the_gpu_and_where_it_was_cut_off(model, tmp_path):
     config = ExperimentConfig(model=model, device="cuda", **BASE)
@@ -142,6 +163,7 @@ def test_a_run_repeats_whatever_shares_the_gpu_and_where_it_was_cut_off(model, t
 
 @gpu
 @needs_gpu
+@recorded_alone
 @BOTH
 def test_cpu_and_gpu_share_split_noise_batches_masks_and_initial_weights(model):
     """The first round's training loss is a number of all of these; after few steps rounding has not yet told them apart."""

@@ -61,11 +61,11 @@ def steps_per_second(model: str, n_runs: int, device: str, seconds: float = 10.0
     """
     seen: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory() as folder:
+        recipe: dict = dict(protocol="tuned", strategy="random", epochs=50, n_initial=STEPS * 64 // 50, n_valid=100)
         configs = [
-            ExperimentConfig(model=model, protocol="tuned", strategy="random", device=device, seed=seed, n_initial=STEPS * 64 // 50,
-                             n_query=1, n_rounds=1_000, n_valid=100, epochs=50, last_batch="drop")
+            ExperimentConfig(model=model, seed=seed, device=device, n_query=1, n_rounds=1_000, last_batch="drop", **recipe)
             for seed in range(n_runs)
-        ]  # fmt: skip
+        ]
         jobs = [local.Job(Path(folder) / f"{c.seed}.jsonl", c.to_dict()) for c in configs]
 
         def look(running):

@@ -42,7 +42,7 @@ class Replayed:
 
     def _recording(self, inputs):
         places = [given.clone() for given in inputs]
-        before = [values.clone() for values in self._state]
+        before = [values.detach().clone() for values in self._state]  # a graph of gradients would tie them to this stream
         replay, result = self._record(lambda: self._step(*places))
         with torch.no_grad():
             for values, old in zip(self._state, before):
@@ -67,7 +67,7 @@ def cuda_graph(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 result = step()
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error.__context__ or error).splitlines()[0]  # the first error; the end of a failed recording is another
         warnings.warn(f"a step of this network is no CUDA graph ({reason}): its kernels are launched one by one.", stacklevel=2)
         return _one_by_one(step, result.clone())
     return graph.replay, result
