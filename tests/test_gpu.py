@@ -100,10 +100,19 @@ def test_what_repeats_is_asked_for_and_given_back():
     assert torch.backends.cudnn.deterministic == before
 
 
-def test_the_table_of_speeds_is_made_on_any_device():
-    table = gpu_speed.table("cpu", n_steps=1, n_pool=300, mc_samples=2, record=repeated)
-    assert list(table.index) == ["lenet", "resnet18"] and list(table) == ["one by one", "as graphs", "scores"]
-    assert (table > 0).all(axis=None)
+def test_the_table_of_speeds_is_made_on_any_device(monkeypatch):
+    monkeypatch.setattr(gpu_speed, "steps_per_second", lambda model, n, device: 1_000.0)
+    table = gpu_speed.table("cpu", n_steps=1, n_pool=300, mc_samples=2, runs=[2], record=repeated)
+    assert list(table.index) == ["lenet", "resnet18"] and list(table) == ["one by one", "as graphs", "2 runs", "scores"]
+    assert (table > 0).all(axis=None) and (table["2 runs"] == 1_000).all()
+    table.loc["lenet", "2 runs"] = float("nan")
+    assert list(gpu_speed.shown(table)["a step, 2 runs (µs)"]) == ["–", "1,000"]
+
+
+def test_runs_side_by_side_are_counted_from_their_ledgers(monkeypatch):
+    monkeypatch.setattr(gpu_speed, "STEPS", 50)
+    one, two = (gpu_speed.steps_per_second("lenet", n, "cpu", seconds=2.0) for n in (1, 2))
+    assert 50 < one < 20_000 and 50 < two < 20_000
 
 
 def test_a_ledger_of_another_device_is_read_reported_and_looked_at_here(tmp_path):

@@ -1,32 +1,43 @@
-"""What a GPU takes for a step of training, one kernel at a time and as CUDA graphs, and for scoring a pool."""
+"""What a GPU takes for a step of training, one kernel at a time, as CUDA graphs and beside other runs, and to score a pool."""
 
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from ..config import ExperimentConfig
+from ..config import ROOT, ExperimentConfig
 from ..models import build_model
 from ..networks.steps import gradient_step, replayed_step
 from ..randomness import generator
 from ..sweep import local
 from ..sweep.jobs import count_rounds
+from ..words import label
 from .speed import fastest, scoring
 
 NETWORKS = ("lenet", "resnet18")
 STEPS = 500  # of training a round
 REPEATS = 2  # of which the first also records and allocates
+SIDE_BY_SIDE = (8, 16)  # runs
+MEASURED = ROOT / "reports" / "speed" / "gpu.csv"  # what `table` gave on the GPU in its column `gpu`
 
 
 def table(
-    device: str, n_steps: int = 1_000, n_pool: int = 59_000, mc_samples: int = 10, record: Callable | None = None
+    device: str,
+    n_steps: int = 1_000,
+    n_pool: int = 59_000,
+    mc_samples: int = 10,
+    runs: Sequence[int] = SIDE_BY_SIDE,
+    record: Callable | None = None,
 ) -> pd.DataFrame:
     """Microseconds a step of 64 images of 28 x 28 pixels, and seconds for BALD's scores of a pool, for both networks.
+
+    A step is one run's, its kernels launched `one by one` and `as graphs`; or, `8 runs`, one over all of the runs that share
+    the GPU, see `steps_per_second`.
 
     Args:
         record: as in `graphs.Replayed`.
@@ -36,8 +47,16 @@ def table(
         makers: dict[str, Callable] = {"one by one": gradient_step, "as graphs": partial(replayed_step, record=record)}
         steps = {way: _a_step(model, maker, device, n_steps) for way, maker in makers.items()}
         scores = fastest(scoring(n_pool, mc_samples, model=model, device=device), REPEATS, device)
-        rows.append({"network": model, **steps, "scores": scores})
+        shared = {f"{n} runs": 1e6 / steps_per_second(model, n, device) for n in runs}
+        rows.append({"network": model, **steps, **shared, "scores": scores})
     return pd.DataFrame(rows).set_index("network")
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table in words, "–" where nothing was measured."""
+    steps = {name: f"a step, {name} (µs)" for name in table if name != "scores"}
+    texts = table.apply(lambda column: column.map("{:,.3f}".format if column.name == "scores" else "{:,.0f}".format))
+    return texts.where(table.notna(), "–").rename(columns=steps | {"scores": "59,000 scores (s)"}).rename(index=label)
 
 
 def _a_step(model: str, maker: Callable, device: str, n: int) -> float:
