@@ -28,7 +28,8 @@ def test_every_ledger_is_read_whole_and_is_of_its_data(folder, request):
         header, rounds = read_ledger(path)
         config = header["config"]
         assert ExperimentConfig.from_dict(config | {"device": "cpu"}).to_dict() == config | {"device": "cpu"}
-        assert header.get("stopped") or len(rounds) == config["n_rounds"] + 1
+        # What a GPU began goes on on one alone, and no other ledger comes unfinished.
+        assert header.get("stopped") or len(rounds) == config["n_rounds"] + 1 or config["device"].startswith("cuda")
         if config["dataset"] != "mnist5k":
             request.getfixturevalue("full_data")
         of_run = problem(**{name: config[name] for name in PROBLEM})

@@ -34,6 +34,8 @@ def dips(rounds: pd.DataFrame, batch_size: int) -> Figure:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     for how, (colour, marker) in LAST_BATCH.items():
         runs = rounds[rounds.last_batch == how]
+        if runs.empty:
+            continue
         above.plot(runs.n_labels, points(runs), marker, color=colour, alpha=0.7, label=f"last batch: {how}")
         if how == "keep":
             mean = points(runs).groupby(runs.n_labels).mean()

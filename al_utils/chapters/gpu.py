@@ -1,4 +1,4 @@
-"""What a GPU takes for a step of training, one kernel at a time, as CUDA graphs and beside other runs, and to score a pool."""
+"""What a GPU takes for a step of training, as kernels, as graphs and beside other runs, and to score a pool."""
 
 import contextlib
 import tempfile

@@ -1,4 +1,4 @@
-"""NVIDIA's Multi-Process Service: processes that compute on one GPU at the same time, where otherwise they take turns."""
+"""NVIDIA's Multi-Process Service: processes compute on one GPU at the same time, instead of taking turns."""
 
 import contextlib
 import os
