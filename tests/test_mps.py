@@ -23,7 +23,9 @@ def said(tmp_path, monkeypatch):
     """What the stand-in was told, so far."""
     log = tmp_path / "log"
 
-    def make(status=0):
+    def make(status=0, trial="pass"):
+        monkeypatch.setattr(mps, "TRIAL", trial)
+        monkeypatch.setattr(mps, "USUAL", tmp_path / "usual")
         program = tmp_path / mps.PROGRAM
         program.write_text(CONTROL.format(log=log, status=status))
         program.chmod(0o755)
@@ -50,12 +52,26 @@ def test_it_is_there_for_what_starts_within_and_ends_after(said, status):
     assert told() == ["started", "quit"] and mps.PLACE not in os.environ and not os.path.exists(place)
 
 
+@pytest.mark.parametrize("trial", ["raise SystemExit(1)", "import time; time.sleep(60)"])
+def test_where_it_does_not_work_processes_take_turns(trial, said, monkeypatch):
+    monkeypatch.setattr(mps, "PATIENCE", 0.5)
+    told = said(trial=trial)
+    with mps.shared_gpu():
+        assert mps.PLACE not in os.environ
+    assert told() == ["started", "quit"]
+
+
 def test_somebody_s_own_stays_in_charge_and_without_the_program_nothing_happens(said, monkeypatch):
     told = said()
     monkeypatch.setenv(mps.PLACE, "/somewhere")
     with mps.shared_gpu():
         assert os.environ[mps.PLACE] == "/somewhere"
     monkeypatch.delenv(mps.PLACE)
+    mps.USUAL.mkdir()
+    (mps.USUAL / "control").touch()
+    with mps.shared_gpu():
+        assert mps.PLACE not in os.environ
+    (mps.USUAL / "control").unlink()
     monkeypatch.setenv("PATH", "/nowhere")
     with mps.shared_gpu():
         assert mps.PLACE not in os.environ
