@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import tiny
-from test_acquisition import trained
+from test_own_strategy import trained
 
 from al_utils import acquisition
 from al_utils.acquisition import distances, information, picking, typical
