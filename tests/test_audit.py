@@ -143,7 +143,7 @@ def test_the_last_notebook_reads_the_verdicts_and_says_what_was_not_run(tmp_path
     status, said = execute("audit/7_verdicts", tmp_path, folder=str(tmp_path), matched="none", ideal="none")
     assert status == 0, said
     assert "What was found." in said and "No verdict of 1_dips: run notebooks/audit/1_dips.ipynb." in said
-    assert said.count("<b>not run</b>") == 3
+    assert said.count("<b>not run</b>") == 2
 
 
 def test_the_notebook_about_the_paper_runs(tmp_path):
