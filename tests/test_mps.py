@@ -4,10 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, wait_for
 
 from al_utils.compute import mps
 from al_utils.sweep import local
@@ -36,19 +35,13 @@ def said(tmp_path, monkeypatch):
     return make
 
 
-def eventually(is_so) -> bool:
-    end = time.monotonic() + 20
-    while not is_so() and time.monotonic() < end:
-        time.sleep(0.05)
-    return is_so()
-
-
 @pytest.mark.parametrize("status", [0, 1])
 def test_it_is_there_for_what_starts_within_and_ends_after(said, status):
     told = said(status)
     with mps.shared_gpu():
         place = os.environ[mps.PLACE]
-        assert eventually(lambda: "started" in told()) and os.path.isdir(place)
+        wait_for(lambda: "started" in told())
+        assert os.path.isdir(place)
     assert told() == ["started", "quit"] and mps.PLACE not in os.environ and not os.path.exists(place)
 
 
@@ -82,10 +75,10 @@ def test_it_ends_with_a_process_that_is_killed(said):
     told = said()
     code = "import time; from al_utils.compute import mps\nwith mps.shared_gpu(): time.sleep(60)"
     user = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    assert eventually(lambda: told() == ["started"])
+    wait_for(lambda: told() == ["started"])
     user.send_signal(signal.SIGKILL)
     user.wait()
-    assert eventually(lambda: told() == ["started", "quit"])
+    wait_for(lambda: told() == ["started", "quit"])
 
 
 @pytest.mark.parametrize("n", [1, 2])

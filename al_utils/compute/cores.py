@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # One run is one of many on its machine: libraries that start a thread per core would slow each other down.
@@ -33,3 +34,15 @@ def container_limit(groups: Path = Path("/sys/fs/cgroup")) -> float:
         if int(time) > 0:
             return int(time) / int(period)
     return math.inf
+
+
+@contextlib.contextmanager
+def variables(values: dict[str, str]) -> Iterator[None]:
+    """Environment variables for the processes that are started within: they read some before any code of ours."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from .cores import variables
+
 PROGRAM = "nvidia-cuda-mps-control"  # comes with the driver
 PLACE, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"  # where processes look for the service
 USUAL = Path("/tmp/nvidia-mps")  # where they look if nothing is said
@@ -26,8 +28,10 @@ def shared_gpu() -> Iterator[None]:
     if not shutil.which(PROGRAM) or os.environ.get(PLACE) or (USUAL / "control").exists():
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder:
-        os.environ |= {PLACE: folder, LOGS: folder}
+    with (
+        tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder,
+        variables({PLACE: folder, LOGS: folder}),
+    ):
         service = subprocess.Popen(
             ["sh", "-c", SERVICE], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is answered by who started it
@@ -38,8 +42,6 @@ def shared_gpu() -> Iterator[None]:
             yield
         finally:
             service.communicate()
-            for name in (PLACE, LOGS):
-                os.environ.pop(name, None)
 
 
 def _works() -> bool:

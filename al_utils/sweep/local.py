@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
-from ..compute.cores import KEEP_MEMORY, ONE_THREAD, allowed_cores
+from ..compute.cores import KEEP_MEMORY, ONE_THREAD, allowed_cores, variables
 from ..compute.mps import shared_gpu
 from ..config import ASIDE, ExperimentConfig, run_name
 from ..ledger import read_ledger, tidy
@@ -143,7 +143,7 @@ class Worker:
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_work, args=(other, end))
         self.job: Job | None = None
-        with _environment(ONE_THREAD | KEEP_MEMORY | {"AL_THREADS": "1"}):
+        with variables(ONE_THREAD | KEEP_MEMORY | {"AL_THREADS": "1"}):
             self.process.start()
         other.close()  # so that the pipe ends when the process does
 
@@ -201,15 +201,3 @@ def _end_with_parent() -> None:
     assert parent
     multiprocessing.connection.wait([parent.sentinel])
     os._exit(1)
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]):
-    """Set for the processes that are started here: they read some of it before any code of ours."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
