@@ -94,7 +94,7 @@ def test_as_papermill_injects_them(wrong, says, monkeypatch):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["quik"], "sweep='quik' is not known; did you mean 'quick'? Allowed: low_budget, many_seeds, matched, paper"),
+        (["quik"], "sweep='quik' is not known; did you mean 'quick'? Allowed: as_released, low_budget, many_seeds, matched"),
         (["none.yaml"], "there is no sweep file none.yaml. Give its path, or a name in notebooks/sweeps."),
         (["al_utils/no.yaml/sweep.yml"], "there is no sweep file"),
         (["smoke", "--workers", "0"], "--workers=0 must be above 0"),

@@ -82,4 +82,5 @@ def test_the_papers_cells_beside_ours(tmp_path):
     ]  # fmt: skip
     text = beside.cells_beside_summary(cells)
     assert "Under protocol paper, LeNet: our 95% interval holds the published number in 1 of the 1" in text
+    assert "more than one seed (3); half an interval is 5.0 to 5.0 points." in text
     assert "Under protocol as_released, LeNet: our 95% interval holds the published number in 0 of the 1" in text

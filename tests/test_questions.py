@@ -28,6 +28,25 @@ def test_intervals_are_paired_by_seed(tmp_path):
     )
 
 
+def test_seeds_are_averaged_over_the_same_settings(tmp_path):
+    """A sweep that is not whole: the Gaussian cell has one seed of three, and there another difference."""
+    for seed, noise, gain in ((0, "none", 0.01), (1, "none", 0.02), (2, "none", 0.03), (0, "gaussian", 0.20)):
+        write(tmp_path, [0.5, 0.6], strategy="random", noise=noise, seed=seed)
+        write(tmp_path, [0.5, 0.6 + gain], strategy="bald", noise=noise, seed=seed)
+    gaps = answers.differences(studies.final(study(tmp_path)), "strategy", "bald", "random")
+    gap = answers.over_seeds(gaps)
+    assert (gap.mean, gap.n) == (pytest.approx(2.0), 3)  # 1, 2, 3 points, and not 10.5, 2, 3
+    assert str(gap).endswith("n=3, over the 1 of 2 settings run with these seeds)")
+    assert str(gap) in " ".join(summary.summary(studies.read_runs(tmp_path), {"": study(tmp_path)}))
+    # Now two seeds of three cells leave more pairs than three seeds of one.
+    for noise, seed, gain in (("gaussian", 1, 0.0), ("salt_and_pepper", 0, 0.2), ("salt_and_pepper", 1, 0.0)):
+        write(tmp_path, [0.5, 0.6], strategy="random", noise=noise, seed=seed)
+        write(tmp_path, [0.5, 0.6 + gain], strategy="bald", noise=noise, seed=seed)
+    gap = answers.over_seeds(answers.differences(studies.final(study(tmp_path)), "strategy", "bald", "random"))
+    assert (gap.mean, gap.n) == (pytest.approx((1 + 20 + 20 + 2) / 6), 2)
+    assert gap.note == "over the 3 of 3 settings run with these seeds"
+
+
 def test_rq1_names_a_winner_where_the_intervals_agree(tmp_path):
     for seed, noise in itertools.product(range(3), ("none", "gaussian")):
         for strategy, accuracy in (("random", 0.80), ("bald", 0.90 + 0.001 * seed), ("max_entropy", 0.84)):

@@ -5,6 +5,7 @@ paired by seed. Verdicts that are told together are corrected for their number (
 """
 
 import itertools
+from dataclasses import replace
 
 import pandas as pd
 
@@ -26,14 +27,21 @@ def differences(last: pd.DataFrame, column: str, a: str, b: str) -> pd.Series:
     return 100 * (wide[a] - wide[b]).astype(float).dropna()
 
 
-def per_seed(pairs: pd.Series) -> pd.Series:
-    """Each seed's mean difference over all cells: one value a seed, which is what repeats."""
-    return pairs.groupby("seed").mean()
-
-
 def over_seeds(pairs: pd.Series) -> Interval | None:
-    """The interval of paired differences over seeds; None without a pair."""
-    return interval(per_seed(pairs)) if len(pairs) else None
+    """The interval over seeds of each seed's mean difference, which is what repeats; None without a pair.
+
+    A setting is what pairs have in common but the seed. Where some settings lack a seed, as in a sweep that is not whole, the
+    means of two seeds would be of different settings. Then only settings with the same seeds count, those that leave the most
+    pairs beyond the first of each setting, and the interval says how many they are.
+    """
+    if pairs.empty:
+        return None
+    by_setting = pairs.unstack("seed")
+    same_seeds = [by_setting.loc[:, row.notna()].dropna() for _, row in by_setting.iterrows()]
+    block = max(same_seeds, key=lambda block: (block.size - len(block), block.size))
+    whole = block.size == len(pairs)
+    note = "" if whole else f"over the {len(block)} of {len(by_setting)} settings run with these seeds"
+    return replace(interval(block.mean()), note=note)
 
 
 def against_random(study: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +126,7 @@ def _leader(last: pd.DataFrame) -> str:
     if best == winner(last):
         return (
             f"{label(best)} is the most effective strategy by this evidence. Its final test accuracy, paired by seed "
-            f"and averaged over all cells (data, noise): {compared}."
+            f"and averaged over cells (data, noise): {compared}."
         )
     return (
         f"which strategy is the most effective is not decided by this evidence. {capitalised(label(best))} has the highest "

@@ -171,9 +171,11 @@ def cells_beside_summary(cells: pd.DataFrame) -> str:
         for (model,), of_model in groups(counted, ["model"]):
             n = int((inside.model == model).sum())
             seeds = and_list(sorted(of_model[f"{protocol}_n"].astype(int).unique()), "or")
+            half = (of_model[f"{protocol}_high"] - of_model[f"{protocol}_low"]) / 2
             sentences.append(
                 f"Under protocol {protocol}, {label(model)}: our 95% interval holds the published number in {n} of the "
-                f"{len(of_model)} of the paper's 27 cells that were run with more than one seed ({seeds})."
+                f"{len(of_model)} of the paper's 27 cells that were run with more than one seed ({seeds}); "
+                f"half an interval is {half.min():.1f} to {half.max():.1f} points."
             )
     return (
         " ".join(sentences)

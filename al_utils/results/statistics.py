@@ -11,13 +11,17 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean or difference over `n` seeds, its 95% interval, and the p-value of "it is zero"; of one seed unbounded."""
+    """A mean or difference over `n` seeds, its 95% interval, and the p-value of "it is zero"; of one seed unbounded.
+
+    `note` is what a reader has to know beside it, in words.
+    """
 
     mean: float
     low: float
     high: float
     n: int
     p: float = math.nan
+    note: str = ""
 
     @property
     def sign(self) -> int:
@@ -29,11 +33,11 @@ class Interval:
         return f"{signed(self.low)} to {signed(self.high)}" if self.n > 1 else "one seed"
 
     def __neg__(self) -> "Interval":
-        return Interval(-self.mean, -self.high, -self.low, self.n, self.p)
+        return Interval(-self.mean, -self.high, -self.low, self.n, self.p, self.note)
 
     def __str__(self) -> str:
         sure = f"95% interval {self.bounds}, n={self.n}" if self.n > 1 else "one seed, so no interval"
-        return f"{signed(self.mean)} points ({sure})"
+        return f"{signed(self.mean)} points ({sure}{', ' if self.note else ''}{self.note})"
 
 
 def signed(points: float) -> str:
