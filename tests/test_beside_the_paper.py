@@ -2,10 +2,13 @@
 
 import itertools
 
+import numpy as np
+import pytest
 from little_ledgers import cell, study, write
 
 from al_utils.ledger import read_ledgers
 from al_utils.results import beside, paper, studies, tables
+from al_utils.results.beside_figure import cells_figure
 from al_utils.words import dataset_label
 
 
@@ -84,3 +87,9 @@ def test_the_papers_cells_beside_ours(tmp_path):
     assert "Under protocol paper, LeNet: our 95% interval holds the published number in 1 of the 1" in text
     assert "more than one seed (3); half an interval is 5.0 to 5.0 points." in text
     assert "Under protocol as_released, LeNet: our 95% interval holds the published number in 0 of the 1" in text
+
+    (axes,) = cells_figure(cells).axes
+    chance, published, *ours = [line.get_xdata() for line in axes.lines]
+    assert list(chance) == [10, 10] and list(published) == [28.79] * 2
+    assert np.concatenate(ours) == pytest.approx([24.03, 33.97, 29, 14.03, 23.97, 19], abs=0.01)  # each interval, then its mean
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["no noise, random"]

@@ -3,6 +3,7 @@
 python -m al_utils.results.index [REPORTS]
 """
 
+import base64
 import html
 import os
 import re
@@ -17,10 +18,12 @@ from ..config import ROOT
 from ..ledger import read_ledgers
 from ..words import capitalised
 from . import beside, pages, record, studies
+from .beside_figure import cells_figure
 
 COMPARED = "compared"  # the folder of pages about several sweeps
 STYLE = """body { font-family: system-ui, sans-serif; line-height: 1.5; max-width: 60em; margin: 2em auto; padding: 0 1em }
-:root { color-scheme: light dark } .off { color: #888 }"""
+:root { color-scheme: light dark } .off { color: #888 }
+img { width: 44em; max-width: 100% }"""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,10 @@ def _cells(folder: Path) -> str:
     if table.empty:
         return ""
     caption = "Final test accuracy: mean (95% interval over seeds, n). What is not listed was not run."
-    return f"<h2>The paper's cells</h2>{pages.html_text(beside.cells_beside_summary(cells))}{pages.html_table(table, caption)}"
+    png = base64.b64encode(pages.picture(cells_figure(cells)).data).decode()
+    figure = f'<p><img src="data:image/png;base64,{png}" alt="The numbers of the table below"></p>'
+    said = pages.html_text(beside.cells_beside_summary(cells))
+    return f"<h2>The paper's cells</h2>{said}{figure}{pages.html_table(table, caption)}"
 
 
 def renew(folder: Path) -> str:
