@@ -90,12 +90,13 @@ def runs(cache_dir, tmp_path_factory):
     return {run.config["strategy"]: run for run in replay.recorded_runs(folder)}
 
 
-def wait_for(condition, seconds=60):
-    """Wait until `condition()` is true."""
+def wait_for(condition, seconds=60, step=0.02):
+    """What `condition()` returns as soon as it is true."""
     end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
+        time.sleep(step)
+    return found
 
 
 def shipped_ledgers() -> list[Path]:

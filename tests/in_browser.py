@@ -12,15 +12,16 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, wait_for
 
 CHROMIUM = os.environ.get("AL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE = 300  # seconds until something counts as hung: what is asserted is that things happen, not how fast
+wait_until = partial(wait_for, seconds=PATIENCE, step=0.1)
 # No sandbox as root, and nothing that looks for the internet.
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
@@ -58,7 +59,7 @@ def lab(house, tmp_path_factory):
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: _answers(f"{address}/api/status?token={token}") or server.poll() is not None, 60)
+        wait_until(lambda: _answers(f"{address}/api/status?token={token}") or server.poll() is not None, seconds=60)
         assert server.poll() is None, (own / "log").read_text()
         yield address, token
     finally:
@@ -71,15 +72,6 @@ def _answers(url):
         return urllib.request.urlopen(url, timeout=5).status == 200
     except OSError:
         return False
-
-
-def wait_until(condition, seconds=PATIENCE, step=0.1):
-    """What `condition()` returns as soon as it is true."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited {seconds} s in vain"
-        time.sleep(step)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +121,7 @@ class Page:
         for _ in range(PATIENCE // 20):
             self.button(text).click()
             with contextlib.suppress(AssertionError):
-                return wait_until(self.page.get_by_text(re.compile(said)).count, 20)
+                return wait_until(self.page.get_by_text(re.compile(said)).count, seconds=20)
         raise AssertionError(f"pressed in vain: {text}")
 
     def field(self, label):

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,13 +119,6 @@ def finish(process, timeout=120) -> tuple[int, str]:
 def pids(folder: Path, run="*") -> set[int]:
     """The kernels that ever worked on a run."""
     return {int(path.suffixes[-2][1:]) for path in folder.glob(f"{run}.*.pid")}
-
-
-def wait_until(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def gone(pids) -> bool:

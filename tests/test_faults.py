@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from conftest import tiny
+from conftest import tiny, wait_for
 from little_sweeps import (
     checkout,
     descendants,
@@ -24,7 +24,6 @@ from little_sweeps import (
     run_all,
     stamps,
     start,
-    wait_until,
     write_sweep,
 )
 
@@ -65,7 +64,7 @@ def test_run_all_that_is_stopped_leaves_no_process_and_goes_on_to_the_same_end(t
         for path in results.glob("*.pid"):
             path.unlink()
         process = run_all(project, file, "--workers", 2)
-        wait_until(lambda: len(pids(results)) == 2)
+        wait_for(lambda: len(pids(results)) == 2)
         with pytest.raises(SweepError, match="another sweep writes to"):
             whole.run_sweep(file, reports=project / "reports")
         children = descendants(process)
@@ -74,7 +73,7 @@ def test_run_all_that_is_stopped_leaves_no_process_and_goes_on_to_the_same_end(t
         (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
         began = time.monotonic()
         got, said = finish(process, timeout=20)
-        wait_until(lambda: gone(children), seconds=10)
+        wait_for(lambda: gone(children), seconds=10)
         assert time.monotonic() - began < 10 and got == status
         if number != signal.SIGKILL:
             assert said.splitlines()[-1] == "Stopped. 0 of 2 runs are finished; the same command goes on from here."
@@ -117,7 +116,7 @@ def test_real_training_goes_on_after_faults_to_the_same_ledgers(tmp_path):
     ledger = results / f"{good.name}.jsonl"
 
     def wait_for_rounds(n):
-        wait_until(lambda: jobs.count_rounds(ledger) >= n)
+        wait_for(lambda: jobs.count_rounds(ledger) >= n)
 
     process = run_all(project, file, "--workers", 1)
     wait_for_rounds(1)
@@ -231,7 +230,7 @@ def test_on_a_running_cluster_ctrl_c_killed_workers_and_schedulers_lose_nothing(
     for _ in range(2):
         processes.append(dask("worker", "--scheduler-file", str(announced), "--host", "127.0.0.1", "--nthreads", "1"))
     try:
-        wait_until(lambda: announced.exists() and announced.read_text().rstrip().endswith("}"))  # written whole
+        wait_for(lambda: announced.exists() and announced.read_text().rstrip().endswith("}"))  # written whole
         _disturb(tmp_path, json.loads(announced.read_text())["address"], scheduler)
     finally:
         for process in processes:
@@ -247,28 +246,28 @@ def _disturb(folder: Path, address: str, scheduler: subprocess.Popen) -> None:
     experiment(folder)
     held = hold(results)
     process = start(folder, file, "--scheduler", address)
-    wait_until(lambda: len(pids(results)) == 2)
+    wait_for(lambda: len(pids(results)) == 2)
     process.send_signal(signal.SIGINT)
     assert finish(process, timeout=20)[0] == 130
-    wait_until(lambda: gone(pids(results)), seconds=5)
+    wait_for(lambda: gone(pids(results)), seconds=5)
 
     # The workers are as good as new.
     for path in results.glob("*.pid"):
         path.unlink()
     process = start(folder, file, "--scheduler", address)
-    wait_until(lambda: len(pids(results)) == 2)
+    wait_for(lambda: len(pids(results)) == 2)
     victim = pids(results, "*seed-0").pop()
     worker = psutil.Process(victim).parent().parent()
     assert "dask" in " ".join(worker.parent().cmdline())  # nanny > worker > job > kernel
     worker.kill()
-    wait_until(lambda: gone({victim}), seconds=10)
-    wait_until(lambda: len(pids(results, "*seed-0")) == 2)  # Dask gave the run to another worker
+    wait_for(lambda: gone({victim}), seconds=10)
+    wait_for(lambda: len(pids(results, "*seed-0")) == 2)  # Dask gave the run to another worker
 
     kernels = {pid for pid in pids(results) if not gone({pid})}
     os.kill(scheduler.pid, signal.SIGKILL)
     status, said = finish(process)
     assert status == 1 and "the Dask scheduler was lost" in said and "Traceback" not in said, said
-    wait_until(lambda: gone(kernels), seconds=30)
+    wait_for(lambda: gone(kernels), seconds=30)
     held.unlink()
 
 
@@ -282,7 +281,7 @@ def test_a_sweep_whose_output_nobody_reads_ends_tidily(tmp_path, closed):
     file, results = write_sweep(tmp_path, seed=[0]), tmp_path / "reports" / "little"
     held = hold(results)
     process = start(tmp_path, file, "--workers", 1, closed=closed)
-    wait_until(lambda: len(pids(results)) == 1)
+    wait_for(lambda: len(pids(results)) == 1)
     if closed:
         held.unlink()
     else:

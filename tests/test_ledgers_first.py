@@ -11,8 +11,8 @@ import nbformat
 import psutil
 import pytest
 import yaml
-from conftest import ROOT, tiny
-from little_sweeps import finish, gone, ledgers, run, wait_until, write_notebook, write_sweep
+from conftest import ROOT, tiny, wait_for
+from little_sweeps import finish, gone, ledgers, run, write_notebook, write_sweep
 
 from al_utils import acquisition, models, own, read_ledger, sources
 from al_utils.datasets import load_dataset
@@ -51,12 +51,12 @@ def test_killed_and_stopped_it_goes_on_to_the_same_ledgers(tmp_path):
     for number, status in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
         process = start(file, tmp_path / "reports", "--workers", 1)
         before = len(first.read_bytes().splitlines()) if first.exists() else 0
-        wait_until(lambda: first.exists() and len(first.read_bytes().splitlines()) > max(1, before))
+        wait_for(lambda: first.exists() and len(first.read_bytes().splitlines()) > max(1, before))
         children = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
         os.killpg(process.pid, number)
         got, said = finish(process, timeout=30)
         assert got == status and "Traceback" not in said
-        wait_until(lambda: gone(children), seconds=10)
+        wait_for(lambda: gone(children), seconds=10)
         if number == signal.SIGINT:
             assert said.splitlines()[-1] == "Stopped. 0 of 2 runs are finished; the same command goes on from here."
     status, said = finish(start(file, tmp_path / "reports", "--workers", 2))

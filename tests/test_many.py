@@ -7,8 +7,7 @@ import sys
 import psutil
 import pytest
 import torch
-from conftest import ROOT, tiny
-from little_sweeps import wait_until
+from conftest import ROOT, tiny, wait_for
 
 from al_utils import Ledger, read_ledger, training
 from al_utils.experiment import run_experiment
@@ -51,7 +50,7 @@ if __name__ == "__main__":
     parent = subprocess.Popen([sys.executable, tmp_path / "script.py"], env=environment)
     path = tmp_path / f"{tiny().name}.jsonl"
     try:
-        wait_until(lambda: path.exists() and len(path.read_bytes().splitlines()) > 2)
+        wait_for(lambda: path.exists() and len(path.read_bytes().splitlines()) > 2)
         workers = psutil.Process(parent.pid).children(recursive=True)
         parent.kill()
         parent.wait()

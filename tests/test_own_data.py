@@ -1,4 +1,4 @@
-"""Data sets and noises of one's own: registered, from a file of arrays, through torchvision; and what breaks their contract."""
+"""Data sets of one's own: registered, from a file of arrays, through torchvision; and what breaks their contract."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from conftest import tiny
 from PIL import Image
 
 import al_utils as al
-from al_utils import datasets, noise
+from al_utils import datasets
 from al_utils.data import origins
 from al_utils.datasets import DatasetError, load_dataset
 from al_utils.experiment import header, run_experiment
@@ -24,7 +24,6 @@ def arrays(n=60, shape=(20, 20), n_classes=3, seed=0):
 def registries(monkeypatch):
     """What a test registers is gone after it."""
     monkeypatch.setattr(datasets, "registry", {})
-    monkeypatch.setattr(noise, "registry", {})
 
 
 class Pairs(torch.utils.data.Dataset):
@@ -246,66 +245,3 @@ def test_more_sets_of_torchvision(name, kind, monkeypatch, tmp_path):
     assert d.label in ("CIFAR-100", "SVHN") and len(d.class_names) == (10 if name == "svhn" else 100)
     assert np.array_equal(d.train_images.permute(0, 2, 3, 1).numpy(), arrays(40, (32, 32, 3), 10, seed=1)[0])
     assert d.test_labels.tolist() == arrays(40, (32, 32, 3), 10)[1].tolist() and name in origins.NAMES
-
-
-# Noise
-
-
-def test_a_registered_noise_is_a_noise_like_any_other(tmp_path):
-    @al.noise.register
-    def fog(images_N_C_H_W, generator):
-        images_N_C_H_W += 1 + torch.rand(len(images_N_C_H_W), 1, 1, 1, generator=generator)  # in place: it gets a copy
-        return images_N_C_H_W
-
-    config = tiny(noise="fog", n_rounds=1, epochs=1, device="cpu")
-    problem, clean = prepare(config), prepare(tiny())
-    change = (problem.train[:] - clean.train[:]).flatten(1)
-    foggy = change.abs().amax(1) > 0
-    assert int(foggy.sum()) == 400 and torch.equal(foggy, problem.train.noisy_N)
-    assert torch.allclose(change[foggy].amin(1), change[foggy].amax(1), atol=1e-5)  # one shift an image
-    assert 1 <= change[foggy].min() and change.max() <= 2 and len(change[foggy][:, 0].unique()) > 390
-    assert torch.equal(problem.train[:], prepare(config).train[:])  # from the seed alone
-    assert not problem.test_clean.has_noise and "noise" in header(problem)["registered"]
-    list(run_experiment(config, tmp_path / "run.jsonl"))
-    assert list(run_experiment(tiny(noise="fog", noise_draw="each_access", n_rounds=0, epochs=1)))
-
-
-def wrong_shape(images_N_C_H_W, generator):
-    return images_N_C_H_W[:, :, ::2]
-
-
-def no_tensor(images_N_C_H_W, generator):
-    return images_N_C_H_W.numpy()
-
-
-def not_finite(images_N_C_H_W, generator):
-    return images_N_C_H_W / 0
-
-
-def forgetful(images_N_C_H_W, generator):
-    return images_N_C_H_W + torch.randn(images_N_C_H_W.shape)
-
-
-@pytest.mark.parametrize(
-    "function, says",
-    [
-        (wrong_shape, r"returned shape \[4, 1, 14, 28\], but must return a tensor \[4, 1, 28, 28\]"),
-        (no_tensor, "returned type ndarray"),
-        (not_finite, "NaN or infinite"),
-        (forgetful, "not deterministic.*Take all randomness from its argument"),
-    ],
-)
-def test_a_noise_that_breaks_its_contract_is_refused_in_one_sentence(function, says):
-    al.noise.register(function)
-    with pytest.raises(ValueError, match=f"noise='{function.__name__}'.*{says}"):
-        prepare(tiny(noise=function.__name__))
-
-
-def test_names_of_noises():
-    with pytest.raises(ValueError, match="noise='fogg' is not known"):
-        prepare(tiny(noise="fogg"))
-
-    def gaussian(images, generator): ...
-
-    with pytest.raises(ValueError, match="a noise cannot be called 'gaussian'"):
-        al.noise.register(gaussian)

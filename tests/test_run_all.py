@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from little_sweeps import checkout, descendants, experiment, finish, gone, run_all, wait_until, write_sweep
+from conftest import wait_for
+from little_sweeps import checkout, descendants, experiment, finish, gone, run_all, write_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,7 +61,7 @@ def test_two_at_once_in_a_fresh_clone_install_once(project):
     project, environment = project
     (project.parent / "hold").touch()
     first = run_all(project, NONE, env=environment)
-    wait_until(lambda: started(project) == ["venv", "pip"])
+    wait_for(lambda: started(project) == ["venv", "pip"])
     second = run_all(project, NONE, env=environment)
     assert second.stdout.readline() == f"Waiting for another ./run_all.sh, which sets up {project}/.venv\n"
     (project.parent / "hold").unlink()
@@ -75,14 +76,14 @@ def test_an_installation_that_is_stopped_leaves_no_process_and_is_done_again(pro
     project, environment = project
     (project.parent / "hold").touch()
     process = run_all(project, NONE, env=environment)
-    wait_until(lambda: started(project) == ["venv", "pip"])
-    wait_until(lambda: len(descendants(process)) == 2)  # the shell that stands for pip, and its sleep
+    wait_for(lambda: started(project) == ["venv", "pip"])
+    wait_for(lambda: len(descendants(process)) == 2)  # the shell that stands for pip, and its sleep
     children = descendants(process)
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     got, said = finish(process, timeout=20)
     assert got == status and "Traceback" not in said
     assert said.splitlines()[-1] == "Stopped. The same command goes on from here."
-    wait_until(lambda: gone(children), seconds=5)
+    wait_for(lambda: gone(children), seconds=5)
     (project.parent / "hold").unlink()
     assert finish(run_all(project, NONE, env=environment))[1].splitlines()[-1] == REFUSED
     assert started(project) == ["venv", "pip"] * 2
@@ -98,11 +99,11 @@ start.run({sys.executable!r}, "slow_module")
 """
     (tmp_path / "slow_module.py").write_text("import subprocess\nsubprocess.run(['sleep', '600'])")
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
-    wait_until(lambda: len(descendants(parent)) == 2)
+    wait_for(lambda: len(descendants(parent)) == 2)
     children = descendants(parent)
     parent.kill()
     parent.wait()
-    wait_until(lambda: gone(children), seconds=10)
+    wait_for(lambda: gone(children), seconds=10)
 
 
 def test_a_failed_installation_is_said_and_done_again(project):
@@ -121,7 +122,7 @@ def test_changed_requirements_do_not_take_the_environment_from_a_running_sweep(p
     running = run_all(project, write_sweep(project.parent, seed=[0]), "--workers", 1, env=environment)
     try:
         results = project / "reports" / "little"
-        wait_until(lambda: list(results.glob("*.pid")))
+        wait_for(lambda: list(results.glob("*.pid")))
         with open(project / "requirements.txt", "a") as file:
             file.write("# changed\n")
         status, said = finish(run_all(project, NONE, env=environment))

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import ROOT
-from little_sweeps import checkout, descendants, finish, gone, run_all, wait_until
+from conftest import ROOT, wait_for
+from little_sweeps import checkout, descendants, finish, gone, run_all
 
 from al_utils.config import ExperimentConfig, run_name
 from al_utils.datasets import DatasetError, load_dataset
@@ -37,10 +37,10 @@ def lab(tmp_path_factory):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER_")} | apart
     process = run_all(project, "lab", "--no-browser", f"--port={port}", *root, env=environment)
     try:
-        wait_until(lambda: list((folder / "RUNTIME").glob("jpserver-*.json")) or process.poll() is not None, seconds=120)
+        wait_for(lambda: list((folder / "RUNTIME").glob("jpserver-*.json")) or process.poll() is not None, seconds=120)
         assert process.poll() is None, process.stdout.read()
         server = json.loads(next((folder / "RUNTIME").glob("jpserver-*.json")).read_text())
-        wait_until(lambda: ask(port, f"/api?token={server['token']}") == 200)
+        wait_for(lambda: ask(port, f"/api?token={server['token']}") == 200)
         yield process, port, server
     finally:
         children = descendants(process) if process.poll() is None else set()
