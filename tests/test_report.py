@@ -10,9 +10,10 @@ import papermill
 import pytest
 from conftest import shipped_ledgers
 from little_ledgers import write
+from PIL import Image
 
 from al_utils.ledger import check_header, read_ledger, read_ledgers
-from al_utils.results import index, pages, paper, record, studies, tables
+from al_utils.results import beside, index, pages, paper, record, studies, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -88,7 +89,7 @@ def test_the_index_lists_every_report_with_its_summary(tmp_path):
     cells = [nbformat.v4.new_markdown_cell("# Report"), nbformat.v4.new_code_cell("", outputs=[output])]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "mine" / "report.ipynb")
     (tmp_path / "mine" / "report.html").write_text("")
-    page = index.index_page(tmp_path)
+    page = index.index_page(tmp_path, index.papers_cells(tmp_path))
     assert '<h2><a href="mine/other.html">Title</a></h2><ul><li>Is &lt;b&gt; it so?</li></ul>' in page
     assert '<a href="mine/report.html">mine</a>' in page and "<li>One &lt; two.</li><li>Three.</li>" in page
     assert "report.ipynb was not made from 1 ledgers" in page
@@ -100,6 +101,13 @@ REPORTS = sorted(path.parent for path in (ROOT / "reports").glob("*/report.ipynb
 @pytest.mark.parametrize("folder", REPORTS, ids=[folder.name for folder in REPORTS])
 def test_the_reports_are_those_of_their_ledgers(folder):
     assert record.stale(folder) == []
+
+
+def test_the_index_and_its_picture_are_those_of_the_ledgers():
+    cells = index.papers_cells(ROOT / "reports")
+    assert index.beside_the_paper(cells) in (ROOT / "reports" / "index.html").read_text("utf-8")
+    with Image.open(ROOT / "reports" / index.PICTURE) as picture:
+        assert picture.info[index.MARK] == beside.cells_beside_summary(cells)
 
 
 def test_every_ledger_in_reports_is_read_checked_and_counted():

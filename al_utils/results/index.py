@@ -3,7 +3,6 @@
 python -m al_utils.results.index [REPORTS]
 """
 
-import base64
 import html
 import os
 import re
@@ -20,6 +19,8 @@ from ..words import capitalised
 from . import beside, pages, record, studies
 from .beside_figure import cells_figure
 
+PICTURE = "cells.png"  # beside the index: the paper's cells, published and ours
+MARK = "cells"  # the name of what that picture says, in its file
 COMPARED = "compared"  # the folder of pages about several sweeps
 STYLE = """body { font-family: system-ui, sans-serif; line-height: 1.5; max-width: 60em; margin: 2em auto; padding: 0 1em }
 :root { color-scheme: light dark } .off { color: #888 }
@@ -62,9 +63,9 @@ def _report(page: Path) -> Report:
     return Report(page, title, sentences, record.stale(page.parent) if of_sweep else [])
 
 
-def index_page(folder: Path) -> str:
-    """One page without scripts or network: the reports below `folder`, and our runs of the paper's cells beside its numbers."""
-    parts = [f"<h1>Reports</h1>{_cells(folder)}"]
+def index_page(folder: Path, cells: pd.DataFrame) -> str:
+    """One page without scripts or network: the reports below `folder`, and those of `papers_cells` that were run."""
+    parts = [f"<h1>Reports</h1>{beside_the_paper(cells)}"]
     for report in reports(folder):
         link = os.path.relpath(report.page, folder)
         parts.append(f'<h2><a href="{html.escape(link)}">{html.escape(report.title)}</a></h2>')
@@ -74,32 +75,45 @@ def index_page(folder: Path) -> str:
     return f"{head}{''.join(parts)}</html>"
 
 
-def _cells(folder: Path) -> str:
-    """What was run of the paper's Table 2, in its protocol and as its public code does it, in all sweeps together."""
+def papers_cells(folder: Path) -> pd.DataFrame:
+    """The paper's cells as all sweeps below `folder` together fill them, see `beside.cells_beside`; those that were run."""
     rounds = [read_ledgers(path.parent) for path in sorted(folder.glob("*/report.ipynb"))]
     rounds = [frame[frame.protocol.isin(["paper", "as_released"])] for frame in rounds if len(frame)]
     if not (rounds and sum(map(len, rounds))):
-        return ""
+        return pd.DataFrame()
     cells = beside.cells_beside(studies.by_study(pd.concat(rounds, ignore_index=True)))
-    table = beside.cells_beside_table(cells)
-    if table.empty:
+    return cells[(cells.paper_n > 0) | (cells.as_released_n > 0)]
+
+
+def beside_the_paper(cells: pd.DataFrame) -> str:
+    """What was run of the paper's Table 2, in its protocol and as its public code does it."""
+    if cells.empty:
         return ""
+    table = beside.cells_beside_table(cells)
     caption = "Final test accuracy: mean (95% interval over seeds, n). What is not listed was not run."
-    png = base64.b64encode(pages.picture(cells_figure(cells)).data).decode()
-    figure = f'<p><img src="data:image/png;base64,{png}" alt="The numbers of the table below"></p>'
     said = pages.html_text(beside.cells_beside_summary(cells))
+    figure = f'<p><img src="{PICTURE}" alt="The numbers of the table below"></p>'
     return f"<h2>The paper's cells</h2>{said}{figure}{pages.html_table(table, caption)}"
 
 
 def renew(folder: Path) -> str:
-    """Write `index.html` into a folder of reports; returns a line on where it is, or on why it is not made anew."""
+    """Write `index.html` and its picture into a folder of reports; returns a line on where it is, or on why it is not."""
     page = folder / "index.html"
     try:
-        page.with_name(f".{page.name}").write_text(index_page(folder), "utf-8")
-        os.replace(page.with_name(f".{page.name}"), page)
+        cells = papers_cells(folder)
+        if len(cells):
+            marks = {MARK: beside.cells_beside_summary(cells)}
+            _write(folder / PICTURE, pages.picture(cells_figure(cells), marks).data)
+        _write(page, index_page(folder, cells).encode())
     except Exception as error:  # whatever lies in there: what was just made beside it is none the worse
         return f"{os.path.relpath(page)} was not made anew: {' '.join(str(error).split()) or type(error).__name__}"
     return f"Index: {os.path.relpath(page)}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of a file or nothing."""
+    path.with_name(f".{path.name}").write_bytes(content)
+    os.replace(path.with_name(f".{path.name}"), path)
 
 
 def main() -> None:
