@@ -140,10 +140,11 @@ def test_a_notebook_of_the_audit_computes_what_is_missing(tmp_path):
 
 def test_the_last_notebook_reads_the_verdicts_and_says_what_was_not_run(tmp_path):
     audit.keep([audit.verdict("A claim.", "What was found.", True)], tmp_path / "3_bald")
-    status, said = execute("audit/7_verdicts", tmp_path, folder=str(tmp_path), matched="none", ideal="none")
+    none = dict.fromkeys(("matched", "ideal", "constrained", "released"), "none")
+    status, said = execute("audit/7_verdicts", tmp_path, folder=str(tmp_path), **none)
     assert status == 0, said
     assert "What was found." in said and "No verdict of 1_dips: run notebooks/audit/1_dips.ipynb." in said
-    assert said.count("<b>not run</b>") == 2
+    assert said.count("<b>not run</b>") == 3
 
 
 def test_the_notebook_about_the_paper_runs(tmp_path):
