@@ -130,7 +130,7 @@ def differences_to_random(study: pd.DataFrame, metric: str = "test_accuracy") ->
 
 
 def _legends(figure, axes):
-    """One legend above the panels where the fullest holds all others, else one in each."""
+    """One legend above the panels where the fullest holds all others, else one below each."""
     found = [ax.get_legend_handles_labels() for ax in axes.flat]
     handles, labels = max(found, key=lambda legend: len(legend[1]))
     if all(set(others) <= set(labels) for _, others in found):
@@ -140,9 +140,10 @@ def _legends(figure, axes):
             more_rows = max(0, -(-len(labels) // ncols) - 2)  # than the figure's height has room for
             figure.set_figheight(figure.get_figheight() + 0.2 * more_rows)
     else:
+        figure.set_figheight(figure.get_figheight() + (0.1 + 0.17 * len(labels)) * len(axes))
         for ax in axes.flat:
             if ax.get_legend_handles_labels()[1]:
-                ax.legend(loc="lower right", fontsize=8, handlelength=3)
+                ax.legend(loc="upper left", bbox_to_anchor=(0, -0.2), fontsize=8, handlelength=3)
 
 
 def _not_run(ax, text=NOT_RUN):
