@@ -59,6 +59,16 @@ def test_every_pair_of_table_2_is_compared_as_independent_runs():
     assert first.wrong_order == pytest.approx((abs(difference) + means[0] - means[1] < 0).mean(), abs=0.004)
 
 
+def test_where_the_norm_of_queries_lies(runs):
+    found = audit.norm_percentiles(list(runs.values())).set_index("strategy")
+    assert (found.noise == "gaussian").all() and (found.seed == 0).all()
+    for name, run in runs.items():
+        norms = np.sqrt((run.problem.train[:].numpy() ** 2).sum((1, 2, 3)))
+        queried = [i for round in run.rounds for i in round.queried]
+        below = [100 * (norms <= norms[i]).mean() for i in queried]
+        assert found.percentile[name] == pytest.approx(np.mean(below), abs=0.1)
+
+
 def test_verdicts_are_kept_beside_the_ledgers(tmp_path):
     found = [
         audit.verdict("a", "seen.", False, "So not."),
@@ -140,11 +150,10 @@ def test_a_notebook_of_the_audit_computes_what_is_missing(tmp_path):
 
 def test_the_last_notebook_reads_the_verdicts_and_says_what_was_not_run(tmp_path):
     audit.keep([audit.verdict("A claim.", "What was found.", True)], tmp_path / "3_bald")
-    none = dict.fromkeys(("matched", "ideal", "constrained", "released"), "none")
-    status, said = execute("audit/7_verdicts", tmp_path, folder=str(tmp_path), **none)
+    status, said = execute("audit/7_verdicts", tmp_path, folder=str(tmp_path), matched="none", ideal="none")
     assert status == 0, said
     assert "What was found." in said and "No verdict of 1_dips: run notebooks/audit/1_dips.ipynb." in said
-    assert said.count("<b>not run</b>") == 3
+    assert said.count("<b>not run</b>") == 2
 
 
 def test_the_notebook_about_the_paper_runs(tmp_path):

@@ -13,9 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from scipy import stats
 
+from ..config import ASIDE
 from ..results.paper import DATASETS, MODELS, NOISES, table_2
 from ..results.power import seeds_needed, wrong_order
+from ..results.replay import RecordedRun
 from ..results.statistics import mean_squares
 
 NOT_DECIDED = "not decided"
@@ -92,6 +96,24 @@ def falls(rounds: pd.DataFrame, sizes: Sequence[int], step: int = 10) -> pd.Data
         if n in sizes:
             rows.append((n, seed, how, (before + behind) / 2 - value))
     return pd.DataFrame(rows, columns=["n_labels", "seed", "last_batch", "fall"]).dropna()
+
+
+def norm_percentiles(runs: Sequence[RecordedRun]) -> pd.DataFrame:
+    """Where the norm of each run's queried images lies among those of all training images, as the network sees them.
+
+    One row a run: `noise`, `strategy`, `seed`, and `percentile`, 0 to 100, mean over the queries: 50 where the norm plays no
+    part. Raises: DatasetError.
+    """
+    rows, of_images = [], {}
+    for run in runs:
+        seen = json.dumps(run.config | dict.fromkeys(("strategy", *ASIDE)), sort_keys=True)  # all strategies see the same
+        if seen not in of_images:
+            images = run.problem.train
+            norms = [images[part].flatten(1).norm(dim=1) for part in torch.arange(len(images)).split(4_096)]
+            of_images[seen] = 100 * stats.rankdata(torch.cat(norms).numpy()) / len(images)
+        queried = [i for round in run.rounds for i in round.queried]
+        rows.append((*(run.config[name] for name in ("noise", "strategy", "seed")), of_images[seen][queried].mean()))
+    return pd.DataFrame(rows, columns=["noise", "strategy", "seed", "percentile"])
 
 
 def overlap(first: Sequence[int], second: Sequence[int]) -> int:
