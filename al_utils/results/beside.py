@@ -139,12 +139,16 @@ def cells_beside(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=[*CELL, "strategy", "published", *columns])
 
 
+def were_run(cells: pd.DataFrame) -> pd.DataFrame:
+    """Those of `cells_beside` of which there is a run."""
+    return cells[(cells.paper_n > 0) | (cells.as_released_n > 0)]
+
+
 def cells_beside_table(cells: pd.DataFrame) -> pd.DataFrame:
     """`cells_beside` to read, where anything was run: accuracy, interval, and whether that holds the published number."""
     heads = {"paper": "ours, protocol paper", "as_released": "ours, protocol as_released"}
-    found = cells[(cells.paper_n > 0) | (cells.as_released_n > 0)]
     table = {}
-    for key, part in groups(found, [*CELL, "strategy"]):
+    for key, part in groups(were_run(cells), [*CELL, "strategy"]):
         row = part.iloc[0]
         table[names(key), "published"] = f"{row.published:.2f}%"
         for protocol, head in heads.items():

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..words import dataset_label, label
+from .beside import were_run
 from .looks import strategy_style, styled
 from .studies import each_row, groups
 
@@ -21,7 +22,7 @@ def cells_figure(cells: pd.DataFrame) -> Figure:
 
     A panel for each data set and network, a row for each noise and strategy that was run there. One seed has no interval.
     """
-    panels = groups(cells[(cells.paper_n > 0) | (cells.as_released_n > 0)], ["dataset", "model"])
+    panels = groups(were_run(cells), ["dataset", "model"])
     most = max(len(panel) for _, panel in panels)
     figure = Figure(figsize=(2.4 + 2.6 * len(panels), 1.2 + 0.28 * most))
     for ax, ((dataset, model), panel) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):

@@ -81,8 +81,7 @@ def papers_cells(folder: Path) -> pd.DataFrame:
     rounds = [frame[frame.protocol.isin(["paper", "as_released"])] for frame in rounds if len(frame)]
     if not (rounds and sum(map(len, rounds))):
         return pd.DataFrame()
-    cells = beside.cells_beside(studies.by_study(pd.concat(rounds, ignore_index=True)))
-    return cells[(cells.paper_n > 0) | (cells.as_released_n > 0)]
+    return beside.were_run(beside.cells_beside(studies.by_study(pd.concat(rounds, ignore_index=True))))
 
 
 def beside_the_paper(cells: pd.DataFrame) -> str:
