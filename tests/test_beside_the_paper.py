@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from little_ledgers import cell, study, write
 
@@ -93,3 +94,16 @@ def test_the_papers_cells_beside_ours(tmp_path):
     assert list(chance) == [10, 10] and list(published) == [28.79] * 2
     assert np.concatenate(ours) == pytest.approx([24.03, 33.97, 29, 14.03, 23.97, 19], abs=0.01)  # each interval, then its mean
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["no noise, random"]
+
+
+def test_a_run_with_another_recipe_is_none_of_the_papers_cells_and_one_in_two_sweeps_counts_once(tmp_path):
+    plain = dict(dataset="mnist", protocol="paper")
+    changed = [dict(lr=0.01), dict(posterior="as_released", seed=1)]
+    for sweep, change in zip("ab", changed):
+        write(tmp_path / sweep / "plain", [0.1] * 100 + [0.3], **plain)
+        write(tmp_path / sweep / "changed", [0.1] * 100 + [0.3], **plain | change)
+    rounds = pd.concat([read_ledgers(tmp_path / sweep).assign(sweep=sweep) for sweep in "ab"])
+    cells = beside.cells_beside(studies.by_study(rounds))
+    assert cells.paper_n.sum() == 1
+    (tmp_path / "none").mkdir()
+    assert beside.cells_beside(studies.by_study(read_ledgers(tmp_path / "none"))).paper_n.sum() == 0

@@ -1,14 +1,17 @@
 """Our runs beside the paper's numbers: its tables filled with ours, and how we depart from it."""
 
 from collections import Counter
+from dataclasses import asdict
 
+import numpy as np
 import pandas as pd
 
+from ..config import ASIDE, ExperimentConfig
 from ..words import and_list, dataset_label, label
 from . import paper, phrases
 from .paper import MODELS, NOISES, STRATEGIES
 from .statistics import interval
-from .studies import CELL, NOT_RUN, final, groups, names, ordered
+from .studies import CELL, NOT_RUN, RUN, STUDY, final, groups, names, ordered
 from .tables import heads, labels_phrase, mean_se, pick, pick_rows, text_table
 
 
@@ -120,10 +123,12 @@ def cells_beside(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Every cell of the paper's Table 2: the published accuracy, and ours under `paper` and `as_released`, in percent.
 
     Columns `published`, and for both protocols the mean, `low` and `high` of the 95% interval (NaN: not run; infinite:
-    one seed) and `n`. Only the paper's own data sets in its constrained scenario count: stand-ins are not the paper's cells.
+    one seed) and `n`. Only the paper's own data sets in its constrained scenario count, where nothing else of the protocol was
+    changed: stand-ins and other learning rates are not the paper's cells. A run found in two sweeps counts once.
     """
-    lasts = [final(study) for study in by_study.values()]
-    last = pd.concat([part[part.scenario == "constrained"] for part in lasts])
+    last = pd.concat([final(study) for study in by_study.values()])
+    last = last[last.dataset.isin(paper.DATASETS) & last.model.isin(MODELS)].drop_duplicates([*RUN, *STUDY])
+    last = last[np.array([_unchanged(run) for run in last.to_dict("records")], dtype=bool)]
     rows = []
     for (dataset, model, strategy, noise), published in paper.ACCURACY.items():
         row = dict(dataset=dataset, model=model, noise=noise, strategy=strategy, published=published)
@@ -137,6 +142,12 @@ def cells_beside(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
         rows.append(row)
     columns = [f"{protocol}{part}" for protocol in ("paper", "as_released") for part in ("", "_low", "_high", "_n")]
     return pd.DataFrame(rows).reindex(columns=[*CELL, "strategy", "published", *columns])
+
+
+def _unchanged(run: dict) -> bool:
+    """Whether a run is what its protocol makes of the paper's constrained scenario, in every option."""
+    plain = ExperimentConfig(**{name: run[name] for name in (*RUN, "protocol")})
+    return all(run[name] == value for name, value in asdict(plain).items() if name not in ASIDE)
 
 
 def were_run(cells: pd.DataFrame) -> pd.DataFrame:
