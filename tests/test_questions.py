@@ -139,3 +139,20 @@ def test_the_summary_is_a_few_plain_sentences(tmp_path):
         "With LeNet BALD is the most effective strategy. Accuracy minus random's at 110 labels: BALD +0.6"
     )
     assert sentences[2].startswith("LeNet ends near chance on MNIST-5k in 6 of 6 runs (test accuracy below 15%)")
+
+
+def test_without_random_the_summary_averages_over_the_cells_and_seeds_that_all_strategies_have(tmp_path):
+    for seed, strategy in itertools.product((0, 1), ("bald", "max_entropy")):
+        write(tmp_path, [0.1, 0.6 if strategy == "bald" else 0.5], strategy=strategy, seed=seed)
+
+    def sentence():
+        return summary.summary(studies.read_runs(tmp_path), {"": study(tmp_path)})[1]
+
+    reached = "max. entropy reaches 50.0% and BALD reaches 60.0% test accuracy, averaged over "
+    assert sentence().endswith(reached + "all cells and seeds.")
+    write(tmp_path, [0.1, 0.9], strategy="bald", seed=2)
+    assert sentence().endswith(reached + "the 2 cells and seeds that they share.")
+    for path in tmp_path.glob("*max_entropy*"):
+        path.unlink()
+    write(tmp_path, [0.1, 0.5], strategy="max_entropy", seed=3)
+    assert sentence().endswith("max. entropy and BALD share no cell and seed, so they are not compared.")

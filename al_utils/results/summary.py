@@ -5,7 +5,7 @@ import pandas as pd
 from ..chance import guessing_limit
 from ..words import and_list, capitalised, dataset_label, label
 from . import answers, beside, tables
-from .studies import brief_names, final, groups, ordered
+from .studies import CELL, brief_names, final, groups, ordered
 
 MOST_LISTED = 6  # strategies in one sentence
 
@@ -55,9 +55,13 @@ def _strategies(study: pd.DataFrame) -> str:
     if not study.n_rounds.any():
         return f"training on {labels} labels at once reaches {100 * last.test_accuracy.mean():.1f}% test accuracy on average."
     if len(found) == 1 or "random" not in found:
-        means = last.groupby("strategy").test_accuracy.mean().mul(100)
-        listed = and_list([f"{label(name)} reaches {means[name]:.1f}%" for name in found])
-        return f"at {labels} labels {listed} test accuracy, averaged over all cells and seeds."
+        by_cell = last.pivot(index=[*CELL, "seed"], columns="strategy", values="test_accuracy").astype(float)
+        shared = by_cell.dropna()  # means over other cells and seeds would differ by these
+        if shared.empty:
+            return f"{and_list(map(label, found))} share no cell and seed, so they are not compared."
+        listed = and_list([f"{label(name)} reaches {100 * shared[name].mean():.1f}%" for name in found])
+        over = "all cells and seeds" if len(shared) == len(by_cell) else f"the {len(shared)} cells and seeds that they share"
+        return f"at {labels} labels {listed} test accuracy, averaged over {over}."
     others = [name for name in found if name != "random"]
     gaps = {name: gap for name in others if (gap := answers.over_seeds(answers.differences(last, "strategy", name, "random")))}
     highest = sorted(gaps, key=lambda name: -gaps[name].mean)
