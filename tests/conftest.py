@@ -77,6 +77,16 @@ def image_folder(tmp_path):
     return make
 
 
+@pytest.fixture
+def two(tmp_path) -> Path:
+    """Classes a and b of ten images each."""
+    from little_images import fill
+
+    for name in "ab":
+        fill(tmp_path / "images" / name)
+    return tmp_path / "images"
+
+
 @pytest.fixture(scope="session")
 def runs(cache_dir, tmp_path_factory):
     """The recorded runs of three strategies that had the same choice, by strategy."""
