@@ -9,9 +9,12 @@ from .ledger import Round
 def guessing_limit(share: float, n_images: int | None = None) -> float:
     """The accuracy up to which a network counts as guessing, where always naming the commonest class has `share`.
 
-    Two standard errors above it on `n_images` test images. Ledgers do not say how many these were: then half as much again.
+    Two standard errors above it on `n_images` test images. Ledgers do not say how many these were: then half as much again,
+    or a tenth of the way to 1 if that is less.
     """
-    return 1.5 * share if n_images is None else share + 2 * (share * (1 - share) / n_images) ** 0.5
+    if n_images is None:
+        return share + min(0.5 * share, 0.1 * (1 - share))
+    return share + 2 * (share * (1 - share) / n_images) ** 0.5
 
 
 def at_chance(config: ExperimentConfig, round: Round, test_labels_N: Tensor) -> str:

@@ -6,6 +6,8 @@ in. Everything that explores, inspects or reports reads ledgers. Relative paths 
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import warnings
 from dataclasses import asdict
@@ -208,6 +210,15 @@ def _oracle(header: dict) -> str:
     return f"an oracle of {described[:LONGEST]}" if described else "the true classes"
 
 
+def labelled_by(header: dict) -> str:
+    """Which oracle a ledger's labels are of, its kind and what else tells it from others; empty for the true classes."""
+    described = header.get("oracle", {"kind": "true labels"})
+    if described == {"kind": "true labels"}:
+        return ""
+    rest = json.dumps({name: value for name, value in described.items() if name != "kind"}, sort_keys=True)
+    return str(described.get("kind", "own")) + (f" {hashlib.sha256(rest.encode()).hexdigest()[:4]}" if rest != "{}" else "")
+
+
 def find_ledgers(folder: str | Path) -> list[Path]:
     """The ledgers below a folder, or the one at a path; hidden files and folders, such as JupyterLab's copies, are passed over.
 
@@ -227,15 +238,16 @@ def read_ledgers(folder: str | Path):
     """All ledgers below `folder` (or one file) as a tidy `DataFrame`: one row per run and round.
 
     A relative path starts at the project's root, wherever a notebook stands. Columns: `run` (the file's name without
-    ending), the fields of the configuration, the fields of `Round`, its metrics, and `fit_s`, `evaluate_s`, `predict_s`,
-    `acquire_s` in seconds. No ledger: an empty frame.
+    ending), the fields of the configuration, the fields of `Round`, its metrics, `fit_s`, `evaluate_s`, `predict_s`,
+    `acquire_s` in seconds, `oracle` (`labelled_by`) and `ledger`, the file's path. No ledger: an empty frame.
     """
     import pandas as pd
 
     rows = []
     for path in find_ledgers(folder):
         header, rounds = read_ledger(path)
-        rows += [tidy(path.stem, header["config"], r) for r in rounds if header]
+        where = {"oracle": labelled_by(header), "ledger": str(path)} if header else {}
+        rows += [tidy(path.stem, header["config"], r) | where for r in rounds if header]
     return pd.DataFrame(rows)
 
 

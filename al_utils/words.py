@@ -1,6 +1,7 @@
 """What things are called in tables, figures and sentences."""
 
 import re
+from collections.abc import Iterable
 from pathlib import PurePath
 
 DATASET_LABELS = {"mnist5k": "MNIST-5k", "mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR-10",
@@ -23,8 +24,28 @@ def is_cifar10_folder(dataset: str) -> bool:
     return dataset.startswith("folder:") and bool(re.match(r"cifar-?10(?!\d)", PurePath(dataset[7:]).name.lower()))
 
 
+_told_apart: dict[str, str] = {}  # labels of data sets that would share one
+
+
+def tell_apart(datasets: Iterable[str]) -> None:
+    """From now on, have data sets that share a label called by as much of their paths as tells them apart."""
+    sharing: dict[str, dict[str, tuple[str, ...]]] = {}
+    for dataset in set(datasets):
+        sharing.setdefault(_dataset_label(dataset), {})[dataset] = PurePath(dataset.partition(":")[2] or dataset).parts
+    for paths in sharing.values():
+        for depth in range(1, 1 + max(map(len, paths.values()))):
+            ends = {dataset: "/".join(parts[-depth:]).removeprefix("//") for dataset, parts in paths.items()}
+            if len(set(ends.values())) == len(ends) > 1:
+                _told_apart.update(ends)
+                break
+
+
 def dataset_label(dataset: str) -> str:
-    """How a data set is written in tables and figures; of a `folder:PATH` only the folder's name, never the path."""
+    """How a data set is written in tables and figures; of a `folder:PATH` the folder's name alone, if that tells it apart."""
+    return _told_apart.get(dataset) or _dataset_label(dataset)
+
+
+def _dataset_label(dataset: str) -> str:
     if is_cifar10_folder(dataset):
         return "CIFAR-10 (JPEG)"
     if dataset.startswith("npz:"):

@@ -66,6 +66,11 @@ def test_departures_from_the_paper(tmp_path):
     phrases = beside.departures(studies.read_runs(tmp_path))
     assert "epochs a round: 7 instead of 100" in phrases and "learning rate: 0.01 instead of 0.001" in phrases
     assert phrases[-1] == "MNIST-5k is compared with the paper's MNIST"
+    write(tmp_path / "b", [0.5] * 101, protocol="paper", dataset="mnist", warm_start=True, imbalance=20.0)
+    phrases = beside.departures(studies.read_runs(tmp_path / "b"))
+    assert [phrase.partition(":")[0] for phrase in phrases] == [
+        "imbalance of the training images", "each round starts from the weights of the round before",
+    ]  # fmt: skip
 
 
 def test_the_papers_tables_disagree_in_one_cell():

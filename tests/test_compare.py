@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import ROOT, a_header, a_round
+from little_ledgers import write as ledger
 
 from al_utils.ledger import Ledger
 from al_utils.results import index, studies, sweeps, tables
@@ -76,6 +77,15 @@ def test_runs_on_other_images_are_refused(tmp_path):
     write(tmp_path / "b", 0.7, checksum="1")
     with pytest.raises(ValueError, match="the images of MNIST-5k are not the same in a and b"):
         sweeps.read_runs(sweeps.folders(f"{tmp_path}/a,{tmp_path}/b"), tmp_path)
+
+
+def test_runs_of_one_sweep_on_other_images_or_of_another_source_are_refused(tmp_path):
+    folders = sweeps.folders(str(tmp_path))
+    for seed in range(2):
+        ledger(tmp_path, [0.5, 0.6], seed=seed, strategy="bald", head={"registered": {"strategy": str(seed) * 64}})
+    says = "the source of strategy='bald' is not the same in mnist5k__lenet__bald__none__seed-0 and .*seed-1"
+    with pytest.raises(ValueError, match=says):
+        sweeps.read_runs(folders, tmp_path)
 
 
 def test_one_page_of_two_sweeps_with_links_to_their_runs_and_an_index(tmp_path, capsys):

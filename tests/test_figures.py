@@ -26,6 +26,14 @@ def test_class_balance_and_its_entropy(tmp_path):
     assert against.mean == pytest.approx(1 - balance.entropy[0]) and against.n == 1
 
 
+def test_evenness_is_compared_within_a_cell(tmp_path):
+    for strategy in ("random", "bald"):
+        write(tmp_path, [0.5, 0.6], classes=[0, 1, 2, 3], strategy=strategy)
+    write(tmp_path, [0.5, 0.6], classes=[0, 0, 0, 0], strategy="bald", noise="gaussian")  # random did not run there
+    against = queries.evenness_against_random(study(tmp_path), {"mnist5k": 4})
+    assert against["mnist5k", "lenet", "bald"].mean == 0
+
+
 def test_a_thousand_classes_are_a_figure_one_can_read(tmp_path):
     write(tmp_path, [0.5, 0.6], classes=[0, 1, 2, 3])
     write(tmp_path, [0.5, 0.6], classes=[0, 1, 2, 3], strategy="bald")
@@ -50,6 +58,11 @@ def test_noisy_share_and_its_interval_over_seeds(tmp_path):
     assert row.excess.p == pytest.approx(expected.pvalue) and row.verdict == "chance is not ruled out"  # p = 0.07
     write(tmp_path, [0.5] * 6, noise="gaussian", noisy=[True] * 3 + [False] * 7, seed=3)
     assert queries.noisy_share(study(tmp_path)).verdict.item() == "more than chance"
+
+
+def test_noise_on_the_test_images_alone_is_not_looked_for_among_the_queries(tmp_path):
+    write(tmp_path, [0.5, 0.6], noise="gaussian", noise_on="test")
+    assert queries.noisy_share(study(tmp_path)).empty
 
 
 def test_learning_curves_draw_mean_band_and_every_run(tmp_path):

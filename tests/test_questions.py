@@ -7,8 +7,9 @@ import pytest
 from little_ledgers import said, study, write
 from scipy import stats
 
+from al_utils.chance import guessing_limit
 from al_utils.ledger import read_ledgers
-from al_utils.results import answers, beside, studies, summary
+from al_utils.results import answers, beside, statistics, studies, summary
 
 
 def test_intervals_are_paired_by_seed(tmp_path):
@@ -34,7 +35,7 @@ def test_seeds_are_averaged_over_the_same_settings(tmp_path):
         write(tmp_path, [0.5, 0.6], strategy="random", noise=noise, seed=seed)
         write(tmp_path, [0.5, 0.6 + gain], strategy="bald", noise=noise, seed=seed)
     gaps = answers.differences(studies.final(study(tmp_path)), "strategy", "bald", "random")
-    gap = answers.over_seeds(gaps)
+    gap = statistics.over_seeds(gaps)
     assert (gap.mean, gap.n) == (pytest.approx(2.0), 3)  # 1, 2, 3 points, and not 10.5, 2, 3
     assert str(gap).endswith("n=3, over the 1 of 2 settings run with these seeds)")
     assert str(gap) in " ".join(summary.summary(studies.read_runs(tmp_path), {"": study(tmp_path)}))
@@ -42,7 +43,7 @@ def test_seeds_are_averaged_over_the_same_settings(tmp_path):
     for noise, seed, gain in (("gaussian", 1, 0.0), ("salt_and_pepper", 0, 0.2), ("salt_and_pepper", 1, 0.0)):
         write(tmp_path, [0.5, 0.6], strategy="random", noise=noise, seed=seed)
         write(tmp_path, [0.5, 0.6 + gain], strategy="bald", noise=noise, seed=seed)
-    gap = answers.over_seeds(answers.differences(studies.final(study(tmp_path)), "strategy", "bald", "random"))
+    gap = statistics.over_seeds(answers.differences(studies.final(study(tmp_path)), "strategy", "bald", "random"))
     assert (gap.mean, gap.n) == (pytest.approx((1 + 20 + 20 + 2) / 6), 2)
     assert gap.note == "over the 3 of 3 settings run with these seeds"
 
@@ -156,3 +157,20 @@ def test_without_random_the_summary_averages_over_the_cells_and_seeds_that_all_s
         path.unlink()
     write(tmp_path, [0.1, 0.5], strategy="max_entropy", seed=3)
     assert sentence().endswith("max. entropy and BALD share no cell and seed, so they are not compared.")
+
+
+def test_strategies_are_compared_over_the_cells_that_all_have(tmp_path):
+    """BALD ran on the easier data set alone, where margin is ahead of it, too."""
+    at_end = {("mnist5k", "random"): 0.50, ("mnist5k", "bald"): 0.66, ("mnist5k", "margin"): 0.67,
+              ("fashion_mnist", "random"): 0.50, ("fashion_mnist", "margin"): 0.55}  # fmt: skip
+    for ((dataset, strategy), accuracy), seed in itertools.product(at_end.items(), range(3)):
+        write(tmp_path, [0.1, accuracy + 0.001 * seed], dataset=dataset, strategy=strategy, seed=seed)
+    (_, said_of_lenet) = summary.summary(studies.read_runs(tmp_path), {"": study(tmp_path)})
+    assert "at 110 labels, over the 1 of 2 cells that all strategies have: BALD +16.0 points" in said_of_lenet
+    assert "margin +17.0 points" in said_of_lenet
+    assert "over the 1 of 2 cells that all strategies have: against random +17.0" in said(answers.rq1, tmp_path)
+
+
+def test_near_chance_is_less_far_from_it_where_classes_are_few():
+    assert guessing_limit(1 / 10) == pytest.approx(0.15) and guessing_limit(1 / 100) == pytest.approx(0.015)
+    assert guessing_limit(1 / 2) == pytest.approx(0.55) and guessing_limit(1) == 1

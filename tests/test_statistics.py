@@ -185,6 +185,10 @@ def test_the_penalty_matrix_counts_significant_wins():
     assert matrix.loc["bald", "random"] == 2 and matrix.loc["margin", "bald"] == 2
     assert matrix.loc["mean"].to_dict() == pytest.approx(dict(random=4 / 3, bald=2 / 3, margin=0))
     assert ranking.penalty_matrix(ladder(n=1)).to_numpy().sum() == 0  # one seed beats nobody
+    assert ranking.penalty_table(ladder(n=1)).empty
+    elsewhere = study[study.strategy != "bald"].assign(noise="gaussian")  # BALD is not beaten where it did not run
+    table = ranking.penalty_table(pd.concat([study, elsewhere]))
+    assert table.loc["margin", "random"] == "1.00" and table.index.name == "ahead ↓, behind → (1 of 2 cells)"
 
 
 def test_ranks_and_their_tests_are_scipys():

@@ -7,7 +7,7 @@ import pytest
 from little_ledgers import cell, said, study, write
 
 from al_utils.ledger import read_ledgers
-from al_utils.results import answers, beside, figures, studies, tables
+from al_utils.results import answers, beside, figures, ranking, studies, tables
 
 
 def test_an_option_tied_to_the_network_does_not_separate(tmp_path):
@@ -100,3 +100,47 @@ def test_new_names_appear_like_any_other(tmp_path):
     mine = found[found.strategy == "mine"]
     ax = figures.learning_curves(mine[mine.model == "vit"], lines="noise").axes[0]
     assert [line.get_label() for line in ax.lines if "n=" in line.get_label()] == ["no noise (n=2)", "blur (n=2)"]
+
+
+def test_labels_of_another_oracle_make_another_study(tmp_path):
+    for kind in ("true labels", "careless"):
+        for seed in range(2):
+            accuracy = 0.9 if kind == "true labels" else 0.2
+            write(tmp_path / kind, [0.5, accuracy], seed=seed, head={"oracle": {"kind": kind}})
+    write(tmp_path / "none", [0.5, 0.9], seed=2)
+    found = studies.by_study(read_ledgers(tmp_path))
+    assert {name.rpartition(", ")[2]: sorted(part.seed.unique()) for name, part in found.items()} == {
+        "oracle ": [0, 1, 2], "oracle careless": [0, 1],
+    }  # fmt: skip
+    assert "labels of an oracle (careless) instead of the true classes (2 of 5 runs)" in beside.departures(
+        studies.read_runs(tmp_path)
+    )
+
+
+def test_an_unfinished_copy_does_not_leak_into_the_finished_run(tmp_path):
+    write(tmp_path / "a", [0.1] * 6, stop=3)
+    write(tmp_path / "b", [0.9] * 6)
+    assert (study(tmp_path).test_accuracy == 0.9).all()
+    (whole,) = studies.by_study(read_ledgers(tmp_path), unfinished=True).values()
+    assert len(whole) == 6 and (whole.test_accuracy == 0.9).all()
+
+
+def test_data_sets_that_share_a_name_are_told_apart(tmp_path):
+    for clinic, accuracy in (("clinic_a", 0.9), ("clinic_b", 0.2)):
+        write(tmp_path / clinic, [0.5, accuracy], dataset=f"folder:{clinic}/cells_of_a_test")
+    table = tables.final_accuracy(studies.together(studies.by_study(read_ledgers(tmp_path))))
+    assert table["random"].to_dict() == {
+        ("clinic_a/cells_of_a_test", "LeNet", "no noise", "110"): "90.0% (n=1)",
+        ("clinic_b/cells_of_a_test", "LeNet", "no noise", "110"): "20.0% (n=1)",
+    }
+
+
+def test_labels_that_were_not_given_leave_a_curve_whole(tmp_path):
+    for seed, skips in enumerate((0, 1, 10)):
+        write(tmp_path, [0.5, 0.6, 0.7], seed=seed, skips=skips, head={"oracle": {"kind": "person"}})
+    found = study(tmp_path)
+    assert ranking.areas(found).random.tolist() == pytest.approx([60, 60, 70])  # the third had 100 labels to the end
+    (said_of_all,) = tables.final_accuracy(studies.together({"": found}))["random"]
+    assert said_of_all == "70.0 ± 0.0% (3)"
+    figures.learning_curves(found)
+    tables.labels_needed(found)

@@ -5,7 +5,6 @@ paired by seed. Verdicts that are told together are corrected for their number (
 """
 
 import itertools
-from dataclasses import replace
 
 import pandas as pd
 
@@ -14,8 +13,8 @@ from . import phrases
 from .paper import MODELS, STRATEGIES
 from .power import fewer_seeds
 from .ranking import VERDICT, gap_text
-from .statistics import Interval, equivalence_bound, interval, signs
-from .studies import CELL, RUN, STUDY, each_row, final, groups, names, ordered, unequal
+from .statistics import Interval, equivalence_bound, over_seeds, signs
+from .studies import CELL, RUN, STUDY, each_row, final, groups, in_shared_cells, names, ordered, unequal
 from .tables import text_table
 
 
@@ -25,23 +24,6 @@ def differences(last: pd.DataFrame, column: str, a: str, b: str) -> pd.Series:
     last = last.assign(**{name: last[name].astype(str) for name in same if name in STUDY})
     wide = last.pivot(index=same, columns=column, values="test_accuracy").reindex(columns=[a, b])
     return 100 * (wide[a] - wide[b]).astype(float).dropna()
-
-
-def over_seeds(pairs: pd.Series) -> Interval | None:
-    """The interval over seeds of each seed's mean difference, which is what repeats; None without a pair.
-
-    A setting is what pairs have in common but the seed. Where some settings lack a seed, as in a sweep that is not whole, the
-    means of two seeds would be of different settings. Then only settings with the same seeds count, those that leave the most
-    pairs beyond the first of each setting, and the interval says how many they are.
-    """
-    if pairs.empty:
-        return None
-    by_setting = pairs.unstack("seed")
-    same_seeds = [by_setting.loc[:, row.notna()].dropna() for _, row in by_setting.iterrows()]
-    block = max(same_seeds, key=lambda block: (block.size - len(block), block.size))
-    whole = block.size == len(pairs)
-    note = "" if whole else f"over the {len(block)} of {len(by_setting)} settings run with these seeds"
-    return replace(interval(block.mean()), note=note)
 
 
 def against_random(study: pd.DataFrame) -> pd.DataFrame:
@@ -103,11 +85,20 @@ def _rq1_of(study: pd.DataFrame) -> str:
     return " ".join([_leader(last), over_all, *_counts(study)])
 
 
+def comparable(last: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows in cells that all strategies have, or all rows where there is none, and in words which of the two it is."""
+    shared, n_cells = in_shared_cells(last), last.groupby(CELL).ngroups
+    if shared.empty:
+        return last, ", each over the cells that it shares with the other"
+    n = shared.groupby(CELL).ngroups
+    return shared, f", over the {n} of {n_cells} cells that all strategies have" if n < n_cells else ""
+
+
 def winner(last: pd.DataFrame) -> str | None:
-    """The strategy that is ahead of every other one, after Holm's correction for their number, if there is one."""
-    found = ordered(last.strategy)
+    """The strategy that is ahead of every other one in the cells that all have, after Holm's correction, if there is one."""
+    found, shared = ordered(last.strategy), in_shared_cells(last)
     for strategy in found:
-        versus = [over_seeds(differences(last, "strategy", strategy, other)) for other in found if other != strategy]
+        versus = [over_seeds(differences(shared, "strategy", strategy, other)) for other in found if other != strategy]
         compared = [difference for difference in versus if difference]
         if len(compared) == len(versus) > 0 and all(sign == 1 for sign in signs(compared)):
             return strategy
@@ -117,6 +108,7 @@ def winner(last: pd.DataFrame) -> str | None:
 def _leader(last: pd.DataFrame) -> str:
     """Who is ahead of whom at the end, over all cells of one network."""
     found = ordered(last.strategy)
+    last, note = comparable(last)
     versus = {a: {b: gap for b in found if b != a and (gap := over_seeds(differences(last, "strategy", a, b)))} for a in found}
     leads = {a: sum(gap.mean for gap in row.values()) / len(row) for a, row in versus.items() if row}
     best = winner(last) or max(leads, key=lambda a: leads[a])
@@ -126,11 +118,11 @@ def _leader(last: pd.DataFrame) -> str:
     if best == winner(last):
         return (
             f"{label(best)} is the most effective strategy by this evidence. Its final test accuracy, paired by seed "
-            f"and averaged over cells (data, noise): {compared}."
+            f"and averaged over cells (data, noise){note}: {compared}."
         )
     return (
         f"which strategy is the most effective is not decided by this evidence. {capitalised(label(best))} has the highest "
-        f"final test accuracy on average, but its lead is not beyond doubt: {compared}.{apart}"
+        f"final test accuracy on average{note}, but its lead is not beyond doubt: {compared}.{apart}"
     )
 
 

@@ -12,16 +12,19 @@ CLOSE = 1e-4  # points: a float32 mean of 0.9 is a little less than 0.9
 
 
 def wide(rounds: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
-    """The learning curves of one kind of run: labels × seed, `metric` in points."""
+    """The learning curves of one kind of run: labels × seed, `metric` in points. Of rounds with as many labels the last."""
+    rounds = rounds.drop_duplicates(["n_labels", "seed"], keep="last")
     return 100 * rounds.pivot(index="n_labels", columns="seed", values=metric).astype(float)
 
 
 def area(curves: pd.DataFrame) -> pd.Series:
     """Area under the budget curve (AUBC) of each seed over its range of labels, by trapezoids: the mean accuracy, in points."""
-    labels = curves.index.to_numpy(float)
-    if len(labels) == 1:
-        return curves.iloc[0]
-    return pd.Series(np.trapezoid(curves.to_numpy(), labels, axis=0) / (labels[-1] - labels[0]), curves.columns)
+    return curves.apply(lambda curve: _mean_height(curve.dropna()))
+
+
+def _mean_height(curve: pd.Series) -> float:
+    labels = curve.index.to_numpy(float)
+    return np.trapezoid(curve, labels) / (labels[-1] - labels[0]) if len(labels) > 1 else curve.iloc[0]
 
 
 def first_at(curves: pd.DataFrame, target: float) -> pd.Series:

@@ -1,19 +1,30 @@
 """Options of a configuration in words, which stand where each is declared."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from ..config import OPTIONS, PROTOCOLS, SCENARIOS
+from ..config import ASIDE, NAME_FIELDS, OPTIONS, PROTOCOLS, SCENARIOS, ExperimentConfig
 from ..words import and_list, label
+
+
+def changed(config: Mapping, protocol: str, scenario: str) -> dict[str, Any]:
+    """The options in which a run is not what a protocol and a scenario make of it, and what they would have been."""
+    named = {name: config[name] for name in NAME_FIELDS}
+    plain = ExperimentConfig(**named, protocol=protocol, scenario=scenario, device="cpu").to_dict()
+    order = dict.fromkeys([*SCENARIOS[scenario], *PROTOCOLS[protocol], *plain])
+    return {name: plain[name] for name in order if config[name] != plain[name] and name not in ("protocol", *ASIDE)}
 
 
 def departures(config: Mapping) -> list[str]:
     """Where a run's configuration departs from the paper's protocol and scenario, one plain phrase each."""
-    paper = SCENARIOS[config["scenario"]] | PROTOCOLS["paper"]
+    paper = changed(config, "paper", config["scenario"])
+    paper.pop("split_seed", None)
     phrases = [
         f"{OPTIONS[name].words}: {OPTIONS[name].say(config[name])} instead of {OPTIONS[name].say(expected)}"
         for name, expected in paper.items()
-        if config[name] != expected
     ]
+    if oracle := config.get("oracle"):
+        phrases.append(f"labels of an oracle ({oracle}) instead of the true classes")
     if config["split_seed"] != config["seed"] or "split_seed" in PROTOCOLS[config["protocol"]]:
         phrases.append("one split and initial pool for all seeds instead of one per seed")
     return phrases

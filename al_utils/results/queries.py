@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from ..words import label
-from .statistics import Interval, interval, signs
+from .statistics import Interval, interval, over_seeds, signs
 from .studies import CELL, each_row, groups, names, ordered
 from .tables import from_rows
 
@@ -47,10 +47,10 @@ def evenness_against_random(study: pd.DataFrame, n_classes: dict[str, int]) -> d
     for (dataset, model), part in groups(queries, ["dataset", "model"]):
         keys = ["strategy", "noise", "seed"]
         even = {key: _evenness(runs, n_classes[dataset]) for key, runs in part.groupby(keys)}
-        wide = pd.Series(even).rename_axis(keys).unstack("strategy").groupby("seed").mean()
+        wide = pd.Series(even).rename_axis(keys).unstack("strategy")
         for strategy in [name for name in wide if name != "random" and "random" in wide]:
-            if len(values := (wide[strategy] - wide["random"]).dropna()):
-                found[dataset, model, strategy] = interval(values)
+            if difference := over_seeds((wide[strategy] - wide["random"]).dropna()):
+                found[dataset, model, strategy] = difference
     return found
 
 
@@ -61,7 +61,7 @@ def noisy_share(study: pd.DataFrame) -> pd.DataFrame:
     are what repeats: queries of one run depend on each other, so a binomial over all of them would be too sure.
     """
     rows = []
-    fixed = study[(study.noise != "none") & (study.noise_draw == "fixed")]
+    fixed = study[(study.noise != "none") & (study.noise_draw == "fixed") & (study.noise_on != "test")]
     for key, group in groups(fixed, [*CELL, "strategy"]):
         noisy = group.set_index("seed").noisy.explode().dropna().astype(float)
         if len(noisy):

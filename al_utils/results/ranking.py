@@ -9,7 +9,7 @@ from scipy import stats
 from ..words import and_list, label
 from . import curves
 from .statistics import Interval, holm, interval, signed, signs
-from .studies import CELL, each_row, groups, names, ordered
+from .studies import CELL, each_row, groups, in_shared_cells, names, ordered
 from .tables import mean_se, text_table
 
 VERDICT = {1: "ahead", 0: "undecided", -1: "behind"}
@@ -31,13 +31,14 @@ def areas(study: pd.DataFrame) -> pd.DataFrame:
 def penalty_matrix(study: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
     """Pairwise penalty matrix (Ash et al. 2020; Beck et al. 2021): how often the row's strategy beats the column's.
 
-    In every cell (data set, network, noise) the accuracies are compared at the 1st, 2nd, 4th, 8th … round after a query, by a
-    two-sided paired t test over seeds. A strategy that is ahead adds 1 over the number of these budgets, so an entry is
-    at most the number of cells. The last row is the mean of each column: the lower, the more seldom beaten.
+    In every cell (data set, network, noise) that all strategies have, the accuracies are compared at the 1st, 2nd, 4th, 8th …
+    round after a query, by a two-sided paired t test over seeds. A strategy that is ahead adds 1 over the number of these
+    budgets, so an entry is at most the number of cells. The last row is the mean of each column: the lower, the more seldom
+    beaten.
     """
     strategies = ordered(study.strategy)
     matrix = pd.DataFrame(0.0, index=strategies, columns=strategies)
-    for _, cell in groups(study, CELL):
+    for _, cell in groups(in_shared_cells(study), CELL):
         wide = {name: curves.wide(rounds) for name, rounds in cell.groupby("strategy")}
         for a, b in itertools.permutations(wide, 2):
             differences = (wide[a] - wide[b]).dropna(axis=1, how="all").dropna().iloc[1:]
@@ -133,9 +134,14 @@ def gap_text(gap: Interval, verdict: str) -> str:
 
 
 def penalty_table(study: pd.DataFrame) -> pd.DataFrame:
-    """`penalty_matrix` to read."""
+    """`penalty_matrix` to read; none where there are not two seeds, or no cell that all strategies have."""
+    shared = in_shared_cells(study)
+    if shared.empty or shared.seed.nunique() < 2:
+        return pd.DataFrame()
+    n, n_cells = shared.groupby(CELL).ngroups, study.groupby(CELL).ngroups
+    over = f" ({n} of {n_cells} cells)" if n < n_cells else ""
     matrix = penalty_matrix(study).rename(index=label, columns=label)
-    return matrix.map(lambda value: f"{value:.2f}").rename_axis(index="ahead ↓, behind →")
+    return matrix.map(lambda value: f"{value:.2f}").rename_axis(index=f"ahead ↓, behind →{over}")
 
 
 def ranks_sentence(study: pd.DataFrame) -> str:

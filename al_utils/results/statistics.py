@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -51,6 +52,23 @@ def interval(values: ArrayLike) -> Interval:
     values_S = np.asarray(values, float)
     n, mean = len(values_S), float(values_S.mean())
     return _interval(mean, float(stats.sem(values_S)) if n > 1 else math.inf, n - 1, n)
+
+
+def over_seeds(pairs: pd.Series) -> Interval | None:
+    """The interval over seeds of each seed's mean difference, which is what repeats; None without a pair.
+
+    A setting is what pairs have in common but the seed. Where some settings lack a seed, as in a sweep that is not whole, the
+    means of two seeds would be of different settings. Then only settings with the same seeds count, those that leave the most
+    pairs beyond the first of each setting, and the interval says how many they are.
+    """
+    if pairs.empty:
+        return None
+    by_setting = pairs.unstack("seed")
+    same_seeds = [by_setting.loc[:, row.notna()].dropna() for _, row in by_setting.iterrows()]
+    block = max(same_seeds, key=lambda block: (block.size - len(block), block.size))
+    whole = block.size == len(pairs)
+    note = "" if whole else f"over the {len(block)} of {len(by_setting)} settings run with these seeds"
+    return replace(interval(block.mean()), note=note)
 
 
 def independent(first: ArrayLike, second: ArrayLike) -> Interval:

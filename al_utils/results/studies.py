@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from ..config import ASIDE, ExperimentConfig, located
-from ..ledger import find_ledgers, read_ledger
+from ..ledger import find_ledgers, labelled_by, read_ledger
 from ..records import METRICS, is_over
-from ..words import dataset_label, label
+from ..words import dataset_label, label, tell_apart
 from . import looks, paper
 from .paper import MODELS, NOISES, STRATEGIES
 
@@ -22,7 +22,7 @@ NOT_RUN = "not run"
 CONFIG = [field.name for field in fields(ExperimentConfig)]
 # Everything else in a configuration must agree before runs are averaged, but for what is no part of what a run is.
 STUDY = ["protocol", "scenario"]
-STUDY += [name for name in CONFIG if name not in (*RUN, *STUDY, *ASIDE, "split_seed")] + ["split"]
+STUDY += [name for name in CONFIG if name not in (*RUN, *STUDY, *ASIDE, "split_seed")] + ["split", "oracle"]
 # The paper's first, then the other strategies by kind, then the alphabet.
 ORDER = (*paper.DATASETS, *MODELS, *NOISES, *STRATEGIES, *looks.STRATEGY, "supervised", "ideal", "constrained")
 MOST_LINES = 8  # beside random, that can be told apart in one figure
@@ -41,13 +41,15 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
                 class_names=header["data"]["classes"],
                 checksum=header["data"]["checksum"],
                 environment=_line(header["environment"]),
+                oracle=labelled_by(header),
+                registered=header.get("registered", {}),
             )
             where = dict(run=path.stem, path=path.relative_to(located(folder)).as_posix())
             found.append(where | header["config"] | done | extra)
-    return pd.DataFrame(
-        found,
-        columns=["run", "path", *CONFIG, "done", "finished", "stopped", "ended", "class_names", "checksum", "environment"],
-    )
+    of_headers = ["class_names", "checksum", "environment", "oracle", "registered"]
+    runs = pd.DataFrame(found, columns=["run", "path", *CONFIG, "done", "finished", "stopped", "ended", *of_headers])
+    tell_apart(runs.dataset)
+    return runs
 
 
 def _line(environment: dict) -> str:
@@ -57,16 +59,20 @@ def _line(environment: dict) -> str:
 def by_study(rounds: pd.DataFrame, unfinished: bool = False) -> dict[str, pd.DataFrame]:
     """The finished runs of `read_ledgers` (or all), by study: runs that differ in any other option are never averaged.
 
-    The key names protocol, scenario and whatever else differs between two studies. A run found twice counts once. One that
-    ended early (`stop_after`) counts with its last network in the rounds that were planned after it. No finished run: one
-    empty study. The `sweep` of the rounds, where they have that column, is an option like others if without it runs of two
-    sweeps would be averaged.
+    The key names protocol, scenario and whatever else differs between two studies. A run found twice counts once, with the
+    ledger that came farthest. One that ended early (`stop_after`) counts with its last network in the rounds that were planned
+    after it. No finished run: one empty study. The `sweep` of the rounds, where they have that column, is an option like others
+    if without it runs of two sweeps would be averaged.
     """
     rounds = _with_split(_carried_on(_complete(rounds)))
+    tell_apart(rounds.dataset)
+    run = [*RUN, *STUDY, "sweep"]
+    last = rounds.groupby([*run, "ledger"], dropna=False)["round"].transform("max")
     if not unfinished:
-        last = rounds.groupby([*RUN, *STUDY, "sweep"], dropna=False)["round"].transform("max")
-        rounds = rounds[last == rounds.n_rounds]
-    rounds = rounds.drop_duplicates([*RUN, *STUDY, "sweep", "round"])
+        rounds, last = rounds[last == rounds.n_rounds], last[last == rounds.n_rounds]
+    farthest = rounds.assign(last=last).sort_values("last", ascending=False, kind="stable")
+    rounds = rounds[rounds.ledger == farthest.groupby(run, dropna=False).ledger.transform("first")]
+    rounds = rounds.drop_duplicates([*run, "round"])
     if rounds.empty:
         return {"no finished run": rounds}
     separating = _separating(rounds)
@@ -80,7 +86,7 @@ def _complete(rounds: pd.DataFrame) -> pd.DataFrame:
     """With every column that is asked for below, also where no ledger was found."""
     needed = [*CONFIG, "round", "n_labels", *METRICS, "queried", "true_classes", "noisy", "ended"]
     complete = rounds.reindex(columns=list(dict.fromkeys([*rounds.columns, *needed])))
-    return complete if "sweep" in complete else complete.assign(sweep="")
+    return complete.assign(**{name: "" for name in ("sweep", "oracle", "ledger") if name not in complete})
 
 
 def _carried_on(rounds: pd.DataFrame) -> pd.DataFrame:
@@ -169,6 +175,11 @@ def unequal(rounds: pd.DataFrame, column: str) -> dict[str, dict[str, list]]:
 def final(study: pd.DataFrame) -> pd.DataFrame:
     """The last round of every run: one row per run."""
     return study[study["round"] == study.n_rounds]
+
+
+def in_shared_cells(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows in cells where every strategy has a run: strategies that are averaged over other cells differ by these."""
+    return rows[rows.groupby(CELL).strategy.transform("nunique") == rows.strategy.nunique()]
 
 
 def _rank(value) -> tuple:

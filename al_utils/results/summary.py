@@ -5,6 +5,7 @@ import pandas as pd
 from ..chance import guessing_limit
 from ..words import and_list, capitalised, dataset_label, label
 from . import answers, beside, tables
+from .statistics import over_seeds
 from .studies import CELL, brief_names, final, groups, ordered
 
 MOST_LISTED = 6  # strategies in one sentence
@@ -62,15 +63,16 @@ def _strategies(study: pd.DataFrame) -> str:
         listed = and_list([f"{label(name)} reaches {100 * shared[name].mean():.1f}%" for name in found])
         over = "all cells and seeds" if len(shared) == len(by_cell) else f"the {len(shared)} cells and seeds that they share"
         return f"at {labels} labels {listed} test accuracy, averaged over {over}."
+    shared, note = answers.comparable(last)
     others = [name for name in found if name != "random"]
-    gaps = {name: gap for name in others if (gap := answers.over_seeds(answers.differences(last, "strategy", name, "random")))}
+    gaps = {name: gap for name in others if (gap := over_seeds(answers.differences(shared, "strategy", name, "random")))}
     highest = sorted(gaps, key=lambda name: -gaps[name].mean)
     many = len(gaps) > MOST_LISTED
     listed = "; ".join(f"{label(name)} {gaps[name]}" for name in ([*highest[:3], highest[-1]] if many else gaps))
     listed += f" (the three highest and the lowest of {len(gaps)})" if many else ""
     winner = answers.winner(last)
     verdict = f"{label(winner)} is the most effective strategy" if winner else "it is not decided which strategy is the best"
-    return f"{verdict}. Accuracy minus random's at {labels} labels: {listed or 'no seed in common'}."
+    return f"{verdict}. Accuracy minus random's at {labels} labels{note}: {listed or 'no seed in common'}."
 
 
 def near_chance(finished: pd.DataFrame, by_study: dict[str, pd.DataFrame]) -> list[str]:

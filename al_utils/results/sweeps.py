@@ -40,7 +40,7 @@ def read_runs(sweeps: dict[str, Path], page: Path) -> pd.DataFrame:
     """`studies.read_runs` of all folders, `path` as seen from the folder `page`; of several `sweep`, and `run` begins with it.
 
     Raises:
-        ValueError: the runs of a data set are on different versions of it.
+        ValueError: a data set, or a strategy or network of one's own, is not the same in all runs.
     """
     found = []
     for sweep, folder in sweeps.items():
@@ -48,13 +48,25 @@ def read_runs(sweeps: dict[str, Path], page: Path) -> pd.DataFrame:
         runs["path"] = [Path(os.path.relpath(folder / path, page)).as_posix() for path in runs.path]
         found.append(runs.assign(sweep=sweep, run=f"{sweep}/" + runs.run) if len(sweeps) > 1 else runs)
     together = pd.concat(found, ignore_index=True)
-    for dataset, runs in together.groupby("dataset"):
-        if len(sweeps) > 1 and runs.checksum.nunique() > 1:
-            raise ValueError(
-                f"the images of {dataset_label(str(dataset))} are not the same in {and_list(runs.sweep.unique())}, so their "
-                "runs do not belong on one page: leave one of them out."
-            )
+    _check_made_of_the_same(together)
     return together
+
+
+def _check_made_of_the_same(runs: pd.DataFrame) -> None:
+    """Raise a `ValueError` where runs that would be averaged saw other images, or another source of what was registered."""
+    first: dict[str, tuple[str, dict]] = {}
+    for run in runs.to_dict("records"):
+        parts = {f"the images of {dataset_label(run['dataset'])} are": run["checksum"]}
+        parts |= {f"the source of {name}={run[name]!r} is": digest for name, digest in run["registered"].items()}
+        for part, version in parts.items():
+            known, other = first.setdefault(part, (version, run))
+            if known != version:
+                both = [other["run"], run["run"]]
+                if "sweep" in run and other["sweep"] != run["sweep"]:
+                    both = [other["sweep"], run["sweep"]]
+                raise ValueError(
+                    f"{part} not the same in {and_list(both)}, so they do not belong on one page: leave one of them out."
+                )
 
 
 def read_rounds(sweeps: dict[str, Path]) -> pd.DataFrame:
