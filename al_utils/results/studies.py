@@ -64,14 +64,14 @@ def by_study(rounds: pd.DataFrame, unfinished: bool = False) -> dict[str, pd.Dat
     after it. No finished run: one empty study. The `sweep` of the rounds, where they have that column, is an option like others
     if without it runs of two sweeps would be averaged.
     """
-    rounds = _with_split(_carried_on(_complete(rounds)))
+    rounds = _with_split(_carried_on(_complete(rounds))).reset_index(drop=True)
     tell_apart(rounds.dataset)
     run = [*RUN, *STUDY, "sweep"]
     last = rounds.groupby([*run, "ledger"], dropna=False)["round"].transform("max")
     if not unfinished:
         rounds, last = rounds[last == rounds.n_rounds], last[last == rounds.n_rounds]
     farthest = rounds.assign(last=last).sort_values("last", ascending=False, kind="stable")
-    rounds = rounds[rounds.ledger == farthest.groupby(run, dropna=False).ledger.transform("first")]
+    rounds = rounds[rounds.ledger == farthest.groupby(run, dropna=False).ledger.transform("first").sort_index()]
     rounds = rounds.drop_duplicates([*run, "round"])
     if rounds.empty:
         return {"no finished run": rounds}
