@@ -40,8 +40,13 @@ def check_needs(config: ExperimentConfig) -> None:
     To be called when the data are known to have all the labels, see `splits.check_fits`.
     """
     c = config
-    inert = c.posterior == "mc_dropout" and (c.dropout == 0 or c.mc_samples < 2)
-    if acquisition.get(c.strategy).samples and inert:
+    compares_samples = acquisition.get(c.strategy, c.posterior).samples
+    if compares_samples and c.posterior == "as_released":
+        raise ValueError(
+            f"strategy={c.strategy!r} measures the disagreement of samples, but those of posterior='as_released' are equal: "
+            "of such strategies the released code has BALD alone. Use posterior='mc_dropout' and dropout above 0."
+        )
+    if compares_samples and (c.dropout == 0 or c.mc_samples < 2):
         raise ValueError(
             f"strategy={c.strategy!r} measures the disagreement of MC-dropout samples: dropout={c.dropout} and "
             f"mc_samples={c.mc_samples} leave none. Use dropout above 0 and at least 2 samples."

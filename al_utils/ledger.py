@@ -77,7 +77,9 @@ class Ledger:
             )
         self._header = found | {"config": found["config"] | {"n_rounds": asked}}
         self._outgrown = planned < asked
-        if self._outgrown:
+        if self._outgrown and records.is_over(self.rounds, asked):  # it ended early, and so it would in a longer plan
+            self._replace([self._header, *map(records.round_record, self.rounds)])
+        elif self._outgrown:
             del self.rounds[planned:]
 
     def _add(self, record: dict) -> None:

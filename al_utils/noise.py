@@ -148,6 +148,8 @@ class OwnNoise(Noise):
     p: float = 1.0
 
     def noisy(self, images_N_C_H_W: Tensor) -> Tensor:
+        if not len(images_N_C_H_W):  # a batch in which none is noisy
+            return images_N_C_H_W
         name = self.function.__name__
         with sources.named(f"noise={name!r}"):
             noisy = self.function(images_N_C_H_W.clone(), self.generator)

@@ -34,32 +34,55 @@ def named(what: str) -> Iterator[None]:
 
 
 def digest(registered: Callable) -> str:
-    """Sixteen characters that differ when the source of a function or class, or a value that it closes over, does."""
-    return hashlib.sha256("\n".join(_parts(registered)).encode()).hexdigest()[:16]
+    """Sixteen characters that differ when the source of a function or class does, or what it uses of its own file or notebook.
+
+    That is functions and classes, and numbers, texts and tuples of them; also those that it closes over or has as defaults.
+    What is in other modules, and what can change while it is used, such as lists, is not looked at.
+    """
+    return hashlib.sha256("\n".join(_parts(registered, set())).encode()).hexdigest()[:16]
 
 
-def _parts(thing) -> Iterator[str]:
+def _parts(thing, seen: set[int]) -> Iterator[str]:
     thing = inspect.unwrap(thing) if callable(thing) else thing
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
     if isinstance(thing, functools.partial):
-        yield from _parts(thing.func)
+        yield from _parts(thing.func, seen)
         yield _plain([*thing.args, *sorted(thing.keywords.items())])
     elif isinstance(thing, FunctionType):
         yield _source(thing)
         yield _plain([cell.cell_contents for cell in thing.__closure__ or () if cell != type(cell)()])
+        if thing.__defaults__ or thing.__kwdefaults__:
+            yield _plain([*(thing.__defaults__ or ()), *sorted((thing.__kwdefaults__ or {}).items())])
+        for name in dict.fromkeys(_names(thing.__code__)):
+            used = thing.__globals__.get(name)
+            if callable(used) and getattr(used, "__module__", None) == thing.__module__:
+                yield from _parts(used, seen)
+            elif isinstance(used, bool | int | float | str | bytes | tuple) and not name.startswith("__"):
+                yield name + _plain(used)
     elif isinstance(thing, type):
         for base in thing.__bases__:
             if base.__module__ == thing.__module__:
-                yield from _parts(base)
+                yield from _parts(base, seen)
         # Method by method: Python finds the source of a class that is defined in a notebook only in part.
         for name, value in vars(thing).items():
             value = getattr(value, "__func__", value)  # of static and class methods
             if isinstance(value, FunctionType):
-                yield from _parts(value)
+                yield from _parts(value, seen)
             elif not name.startswith("__"):
                 yield name + _plain(value)
     else:  # a callable object
-        yield from _parts(type(thing))
+        yield from _parts(type(thing), seen)
         yield _plain(sorted(vars(thing).items()) if hasattr(thing, "__dict__") else [])
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """The global names, among others, in a function and in those within it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
 
 
 def _source(function: FunctionType) -> str:

@@ -1,7 +1,7 @@
 """What things are called in tables, figures and sentences."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 DATASET_LABELS = {"mnist5k": "MNIST-5k", "mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR-10",
@@ -24,20 +24,26 @@ def is_cifar10_folder(dataset: str) -> bool:
     return dataset.startswith("folder:") and bool(re.match(r"cifar-?10(?!\d)", PurePath(dataset[7:]).name.lower()))
 
 
+def ends(paths: Sequence[PurePath]) -> list[str]:
+    """The ends of paths, as short as all of them can be and yet tell them apart; of equal paths the whole."""
+    for depth in range(1, 1 + max(len(path.parts) for path in paths)):
+        found = ["/".join(path.parts[-depth:]).removeprefix("/") for path in paths]
+        if len(set(found)) == len(found):
+            return found
+    return list(map(str, paths))
+
+
 _told_apart: dict[str, str] = {}  # labels of data sets that would share one
 
 
 def tell_apart(datasets: Iterable[str]) -> None:
     """From now on, have data sets that share a label called by as much of their paths as tells them apart."""
-    sharing: dict[str, dict[str, tuple[str, ...]]] = {}
+    sharing: dict[str, dict[str, PurePath]] = {}
     for dataset in set(datasets):
-        sharing.setdefault(_dataset_label(dataset), {})[dataset] = PurePath(dataset.partition(":")[2] or dataset).parts
+        sharing.setdefault(_dataset_label(dataset), {})[dataset] = PurePath(dataset.partition(":")[2] or dataset)
     for paths in sharing.values():
-        for depth in range(1, 1 + max(map(len, paths.values()))):
-            ends = {dataset: "/".join(parts[-depth:]).removeprefix("//") for dataset, parts in paths.items()}
-            if len(set(ends.values())) == len(ends) > 1:
-                _told_apart.update(ends)
-                break
+        if len(set(paths.values())) == len(paths) > 1:
+            _told_apart.update(dict(zip(paths, ends(list(paths.values())))))
 
 
 def dataset_label(dataset: str) -> str:

@@ -28,6 +28,7 @@ def test_names_that_no_registry_knows(changes, says):
     [
         (dict(strategy="bald", dropout=0.0), "MC-dropout"),
         (dict(strategy="mean_std", mc_samples=1), "at least 2 samples"),
+        (dict(strategy="mean_std", protocol="as_released"), "posterior='as_released' are equal.*BALD alone"),
         (dict(model="resnet18", n_query=1), f"{OF_TWO}.*129 labels.*Use last_batch='balance'"),
         (dict(model="resnet18", batch_size=1), f"{OF_TWO}.*larger batch_size"),
         (dict(model="resnet18", n_initial=1, n_query=1), f"{OF_TWO}.*more initial labels"),

@@ -104,6 +104,13 @@ def test_a_table_that_cannot_be_meant_is_refused(session, tmp_path, table, says)
     assert session.read_text() == before
 
 
+def test_a_table_with_the_numbers_of_its_rows_is_read(tmp_path):
+    (tmp_path / "labels.csv").write_text(",file,class\n0,a.png,cat\n1,b.png,dog\n")
+    assert [(found.file, found.label, found.seconds, found.digest) for found in read_csv(tmp_path / "labels.csv")] == [
+        ("a.png", "cat", 0, ""), ("b.png", "dog", 0, ""),
+    ]  # fmt: skip
+
+
 def test_columns_go_by_the_names_of_other_programs(tmp_path):
     (tmp_path / "labels.csv").write_text("\ufeffid,Image,choice\n1,a.png,cat\n2,b.png,\n", encoding="utf-8")
     assert [(one.file, one.label) for one in read_csv(tmp_path / "labels.csv")] == [("a.png", "cat")]
@@ -237,6 +244,12 @@ def test_the_command_line(session, tmp_path):
     (tmp_path / "you.answers").write_bytes(session.read_bytes())
     said = run("agreement", session, tmp_path / "you.answers")
     assert said == (0, "me and you agree on 4 of 4 images (100%), Cohen's kappa 1.00.\n")
+    (tmp_path / "b").mkdir()
+    other = (tmp_path / "me.answers").rename(tmp_path / "b" / "me.answers")
+    (tmp_path / "you.answers").rename(tmp_path / "me.answers")
+    said = run("agreement", tmp_path / "me.answers", other)
+    assert said == (0, f"{tmp_path.name}/me and b/me agree on 4 of 4 images (100%), Cohen's kappa 1.00.\n")
+    assert run("agreement", other, other) == (2, "error: the same session is given twice: give one of each annotator.\n")
 
 
 # --- Agreement ---

@@ -108,6 +108,15 @@ def test_a_report_of_the_ledgers_that_are_there_needs_no_notebooks(tmp_path):
     assert [path.stem for path in folder.glob("*.ipynb")] == ["report"] and len(list(folder.glob("*.jsonl"))) == 1
 
 
+def test_the_limit_of_a_run_is_said_not_to_hold_for_ledgers_and_does_not_limit_the_report(tmp_path, capsys):
+    file = write_sweep(tmp_path, base=LITTLE | dict(n_rounds=0), seed=[0])
+    file.write_text(file.read_text() + "timeout: 0.001\n")
+    assert whole.run_sweep(file, 1, reports=tmp_path, ledgers_only=True) == {}
+    assert "timeout=0.001 in the sweep limits notebooks; ledgers alone are limited by --minutes." in capsys.readouterr().out
+    report = write_notebook(tmp_path / "report.ipynb", 'ledgers = ""')
+    assert whole.run_sweep(file, reports=tmp_path, report_only=True, report=report) == {}
+
+
 def test_failed_runs_are_told_and_the_others_finished(tmp_path, capsys):
     file = write_sweep(tmp_path, base=LITTLE, seed=[0], lr=[0.01, 1e20])
     assert command_line.main([str(file), "--ledgers-only", "--reports", str(tmp_path), "--workers", "1"]) == 1

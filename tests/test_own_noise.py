@@ -35,6 +35,15 @@ def test_a_registered_noise_is_a_noise_like_any_other(tmp_path):
     assert list(run_experiment(tiny(noise="fog", noise_draw="each_access", n_rounds=0, epochs=1)))
 
 
+def test_a_batch_without_a_noisy_image_is_left_alone():
+    @al.noise.register
+    def brightest(images_N_C_H_W, generator):
+        return images_N_C_H_W / images_N_C_H_W.max()  # fails where there is no image
+
+    config = tiny(noise="brightest", noise_draw="each_access", noise_rate=0.01, n_rounds=0, epochs=1, device="cpu")
+    assert list(run_experiment(config))
+
+
 def wrong_shape(images_N_C_H_W, generator):
     return images_N_C_H_W[:, :, ::2]
 

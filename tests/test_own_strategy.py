@@ -13,7 +13,7 @@ from al_utils.acquisition import Acquisition
 from al_utils.experiment import run_experiment
 from al_utils.models import build_model
 from al_utils.problem import prepare
-from al_utils.querying import candidates, query
+from al_utils.querying import candidates, posterior_predictions, query
 from al_utils.randomness import generator
 
 
@@ -189,9 +189,9 @@ def test_functions_of_predictions_alone_see_chunks_and_others_the_whole_pool(reg
     sizes = {"in_chunks": [], "whole": []}
 
     @al.acquisition.register
-    def in_chunks(log_probs_K_N_C, generator):
+    def in_chunks(log_probs_K_N_C):
         sizes["in_chunks"].append(log_probs_K_N_C.shape[1])
-        return torch.rand(log_probs_K_N_C.shape[1], generator=generator)
+        return log_probs_K_N_C.mean((0, 2))
 
     @al.acquisition.register
     def whole(log_probs_K_N_C, labels_L):
@@ -203,6 +203,18 @@ def test_functions_of_predictions_alone_see_chunks_and_others_the_whole_pool(reg
         query(problem, 0, model, labelled)
     first, second, *others = sizes["in_chunks"]  # the first chunk is scored twice, to see that a function repeats
     assert first == second and others and sizes["whole"] == [second + sum(others)] * 2
+
+
+def test_what_a_function_draws_does_not_depend_on_chunks(registry):
+    @al.acquisition.register
+    def shaken(log_probs_K_N_C, generator):
+        return -log_probs_K_N_C.exp().mean(0).amax(-1) + torch.randn(log_probs_K_N_C.shape[1], generator=generator)
+
+    problem, model, labelled = trained(strategy="shaken")
+    pool = candidates(problem, 0, labelled)
+    predicted = torch.cat(list(posterior_predictions(problem, 0, model, pool)), 1)
+    scores = shaken(predicted, generator(problem.config.seed, "acquisition", 0))
+    assert query(problem, 0, model, labelled)[0] == pool[scores.topk(5).indices].tolist()
 
 
 def test_a_function_that_fails_is_named(registry):

@@ -57,6 +57,22 @@ def test_what_it_closes_over_counts():
     assert sources.digest(functools.partial(f, 1)) != sources.digest(functools.partial(f, 2))
 
 
+def test_what_it_uses_of_its_own_file_counts():
+    source = (
+        "SCALE = {}\ndef helper(x):\n    return {}\ndef f(x, shift={}, *, k={}):\n    return [helper(y) * SCALE for y in x]\n"
+    )
+    one = function(source.format(2, "x", 0, 1))
+    assert sources.digest(one) == sources.digest(function(source.format(2, "x", 0, 1)))
+    for changed in ((3, "x", 0, 1), (2, "-x", 0, 1), (2, "x", 5, 1), (2, "x", 0, 5)):
+        assert sources.digest(one) != sources.digest(function(source.format(*changed)))
+    mutable = function("CACHE = {}\ndef f(x):\n    return CACHE.setdefault(x, x)\n")
+    before = sources.digest(mutable)
+    mutable(1)
+    assert sources.digest(mutable) == before
+    around = function("def f(x):\n    return g(x)\ndef g(x):\n    return f(x) if x else 1\n")  # each other
+    assert sources.digest(around) != sources.digest(function("def f(x):\n    return g(x)\ndef g(x):\n    return 1\n"))
+
+
 CLASS = """
 class f:
     width = {}

@@ -65,8 +65,19 @@ def test_a_killed_one_ends_alike_and_an_ended_one_is_only_read(early, tmp_path):
     expected = untimed(read_ledger(early)[1])
     assert run(path, stop_after=2) == expected
     kept = path.read_bytes()
-    assert run(path, stop_after=2) == expected and run(path, stop_after=2, n_rounds=ROUNDS + 5) == expected
-    assert path.read_bytes() == kept
+    assert run(path, stop_after=2) == expected and path.read_bytes() == kept
+
+
+def test_asked_for_more_rounds_it_stays_ended_and_is_one_study_with_those_that_were_asked_at_once(early, tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(early.read_bytes())
+    more = ROUNDS + 5
+    assert not jobs.has_last_round(path, more)
+    assert run(path, stop_after=2, n_rounds=more) == untimed(read_ledger(early)[1]) == untimed(read_ledger(path)[1])
+    assert read_ledger(path)[0]["config"]["n_rounds"] == more and jobs.has_last_round(path, more)
+    run(tmp_path / "other.jsonl", stop_after=2, n_rounds=more, seed=1)
+    [study] = studies.by_study(read_ledgers(tmp_path)).values()
+    assert study.seed.nunique() == 2
 
 
 def test_one_that_reached_its_last_round_goes_on_to_where_it_would_have_ended(early, tmp_path):

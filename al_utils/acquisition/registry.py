@@ -35,9 +35,13 @@ class Acquisition:
 
     @property
     def image_by_image(self) -> bool:
-        """Whether it scores each image from that image's predictions alone, so that the pool may come in chunks."""
+        """Whether it scores each image from that image's predictions alone, so that the pool may come in chunks.
+
+        Somebody's function that draws may draw others for parts of the pool than for the whole: it gets the whole.
+        """
         by_itself = {"log_probs_K_N_C"} <= set(self.asks) <= {"log_probs_K_N_C", "generator"}
-        return by_itself and not (self.batch or self.whole_pool)
+        draws = "generator" in self.asks and not sources.is_ours(self.function)
+        return by_itself and not (self.batch or self.whole_pool or draws)
 
     def __call__(self, **given):
         """What the function returns. Raises: ValueError: it failed, and is not one of ours."""
@@ -57,7 +61,7 @@ def register(
     """Make `function` a strategy under its own name. It is given what its arguments name, see `ARGUMENTS`, and nothing else.
 
     It returns one finite score an image of the pool, `[N]`, the largest of which are queried. A function of `log_probs_K_N_C`
-    alone (and `generator`) may see the pool in chunks, so there a score must depend on its own image only.
+    alone may see the pool in chunks, so there a score must depend on its own image only.
 
     Args:
         predicts: False if it looks at no predictions; `log_probs_K_N_C` then has the shape `[0, N, 0]`.

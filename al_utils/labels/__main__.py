@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..words import ends
 from .agreement import said_of
 from .transfer import bring_in, export, session_answers
 
@@ -36,7 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif given.command == "import":
             print(bring_in(given.session, given.labels, given.images))
         else:
-            print("\n".join(said_of({Path(path).stem: session_answers(path) for path in given.sessions})))
+            paths = [Path(path).resolve() for path in given.sessions]
+            if len(set(paths)) < len(paths):
+                raise ValueError("the same session is given twice: give one of each annotator.")
+            names = ends([path.with_suffix("") for path in paths])
+            print("\n".join(said_of(dict(zip(names, map(session_answers, given.sessions))))))
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -55,8 +55,8 @@ def read_csv(path: Path) -> list[Found]:
                 f"{path} has the columns {', '.join(names) or 'none'}; needed are one of {', '.join(FILE_COLUMNS)} "
                 f"and one of {', '.join(CLASS_COLUMNS)}. Rename what is called otherwise."
             )
-        columns = [*named, next((names[c] for c in SECONDS_COLUMNS if c in names), ""), names.get("digest", "")]
-        table = [[line.get(column) or "" for column in columns] for line in lines]
+        columns = [*named, next((names[c] for c in SECONDS_COLUMNS if c in names), None), names.get("digest")]
+        table = [["" if column is None else line[column] or "" for column in columns] for line in lines]
     if several := [file for file, label, _, _ in table if label.startswith('{"choices":')]:
         raise LabelsError(f"{several[0]} in {path} has several choices, but an image is of one class. Choose one there.")
     return [Found(file_name(file), label, _number(seconds), digest) for file, label, seconds, digest in table if label]

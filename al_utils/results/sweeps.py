@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..config import located
 from ..ledger import read_ledgers
-from ..words import and_list, dataset_label
+from ..words import and_list, dataset_label, ends
 from . import record, studies
 
 
@@ -30,10 +30,7 @@ def folders(ledgers: str) -> dict[str, Path]:
             raise ValueError(
                 f"ledgers: {named[i]!r} lies in {around[0]!r}, so its runs would count twice. Name each folder once."
             )
-    depth = 1
-    while len({path.parts[-depth:] for path in paths}) < len(paths):
-        depth += 1
-    return {"/".join(path.parts[-depth:]).lstrip("/"): path for path in paths}
+    return dict(zip(ends(paths), paths))
 
 
 def read_runs(sweeps: dict[str, Path], page: Path) -> pd.DataFrame:

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--report-only", action="store_true", help="compute nothing: the report of the ledgers that are there")
     add("--force", action="store_true", help="delete the sweep's ledgers and notebooks, and start over")
     add("--reports", type=Path, default=ROOT / "reports", metavar="DIR", help="where results go (default: reports)")
-    add("--timeout", type=float, metavar="SECONDS", help="limit of one run (default: the sweep's, or a day)")
+    add("--timeout", type=float, metavar="SECONDS", help="limit of a run, and of the report (default: the sweep's; a day)")
     options = parser.parse_args(arguments)
     if sys.stdout is None:  # closed
         sys.stdout = open(os.devnull, "w", encoding="utf-8")

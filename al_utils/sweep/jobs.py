@@ -77,13 +77,18 @@ def has_model(ledger: Path, config: dict) -> bool:
 
 
 def has_last_round(ledger: Path, n_rounds: int) -> bool:
-    """Whether a ledger has the round after `n_rounds` of queries, or one that ended its run early."""
-    return count_rounds(ledger) == n_rounds + 1 or ended_early(ledger)
+    """Whether a ledger has the round after `n_rounds` of queries, or one that ended its run, planned with as many, early."""
+    return count_rounds(ledger) == n_rounds + 1 or (ended_early(ledger) and planned_rounds(ledger) >= n_rounds)
 
 
 def count_rounds(ledger: Path) -> int:
     """The rounds of a ledger whose lines are whole."""
     return ledger.read_bytes().rpartition(b"\n")[0].count(b'\n{"round": ') if ledger.exists() else 0
+
+
+def planned_rounds(ledger: Path) -> int:
+    """The rounds of queries that a ledger's header plans."""
+    return json.loads(ledger.read_bytes().partition(b"\n")[0])["config"]["n_rounds"]
 
 
 def ended_early(ledger: Path) -> bool:

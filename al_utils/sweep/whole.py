@@ -13,7 +13,7 @@ from ..config import ROOT
 from ..ledger import LedgerError, check_header, read_ledger
 from . import local, page
 from .cluster import SweepError, connect, execute
-from .grid import PlannedRun, Sweep, load_sweep, work
+from .grid import RUN_TIMEOUT, PlannedRun, Sweep, load_sweep, work
 from .jobs import has_last_round, has_model, is_finished
 from .progress import PROGRESS_PAGE, Progress
 from .signals import check
@@ -44,7 +44,7 @@ def run_sweep(
         scheduler: address of a running Dask scheduler to use instead.
         force: delete the sweep's ledgers and notebooks first.
         reports: `<reports>/<sweep>` is the folder of the results.
-        timeout: seconds for one run, instead of the sweep's own limit.
+        timeout: seconds for one run, instead of the sweep's own limit, and for the report.
         ledgers_only: compute ledgers without notebooks and report: all cells under the first seed, then under the next.
         minutes: with `ledgers_only`, start no round later than this after the start.
         report_only: compute nothing, and make the report of the ledgers that are there.
@@ -58,6 +58,8 @@ def run_sweep(
     planned = load_sweep(sweep)
     folder = Path(reports).resolve() / planned.name  # a link and its `..` are one folder for all, also in `relpath`
     limit = timeout or planned.timeout
+    if ledgers_only and planned.timeout != RUN_TIMEOUT:
+        print(f"timeout={planned.timeout:g} in the sweep limits notebooks; ledgers alone are limited by --minutes.")
     with _lock(folder):
         headers = {} if force else _headers(planned, folder)
         todo = [run for run in planned.runs if force or not has_ended(folder, run, ledgers_only or report_only)]
@@ -70,7 +72,7 @@ def run_sweep(
         if report_only:
             if not headers:
                 raise SweepError(f"there is no ledger of {planned.name} in {_shown(folder)}: start it without --report-only.")
-            failures = _report(folder, report, limit, anew=True)
+            failures = _report(folder, report, timeout or page.TIMEOUT, anew=True)
         elif ledgers_only:
             failures = _ledgers(planned, folder, todo, workers, force, end)
         else:
@@ -80,7 +82,7 @@ def run_sweep(
                     _clean(folder, todo, force)
                     print(f"Progress: {_shown(folder / PROGRESS_PAGE)}", flush=True)
                     failures = execute(client, folder, planned.runs, todo, planned.code, limit, notebook)
-            failures |= _report(folder, report, limit)
+            failures |= _report(folder, report, timeout or page.TIMEOUT)
         for name, error in failures.items():
             failed = folder / f"{name}.failed.ipynb"
             print(f"FAILED {name}: {error}" + (f"\n       see {_shown(failed)}" if failed.exists() else ""))
