@@ -10,7 +10,7 @@ from . import paper, phrases
 from .paper import MODELS, NOISES, STRATEGIES
 from .statistics import interval
 from .studies import CELL, NOT_RUN, RUN, STUDY, final, groups, names, ordered
-from .tables import heads, labels_phrase, mean_se, pick, pick_rows, text_table
+from .tables import labels_phrase, mean_se, pick, pick_rows, text_table
 
 
 def of_the_papers_kind(by_study: dict[str, pd.DataFrame]) -> bool:
@@ -62,7 +62,6 @@ def table_2(study: pd.DataFrame) -> pd.DataFrame:
     last = final(study)
     compare = study.empty or study.scenario.iloc[0] == "constrained"
     datasets = list(dict.fromkeys([*ordered(last.dataset), *paper.DATASETS]))
-    head = heads(datasets)
     cells = {}
     for dataset in datasets:
         for strategy in ordered([*last.strategy, *STRATEGIES]):
@@ -70,7 +69,7 @@ def table_2(study: pd.DataFrame) -> pd.DataFrame:
                 for model in ordered([*last.model, *MODELS]):
                     ours = mean_se(100 * pick(last, dataset=dataset, strategy=strategy, noise=noise, model=model))
                     theirs = paper.table_2(dataset, model, strategy, noise) if compare else None
-                    place = (label(noise), label(model)), (head[dataset], label(strategy))
+                    place = (label(noise), label(model)), (dataset_label(dataset), label(strategy))
                     cells[place] = ours + (f"\npaper {theirs:.2f}%" if theirs is not None else "")
     return text_table(cells, ["noise", "network"], ["data set", "strategy"])
 
@@ -95,8 +94,8 @@ def figure_3(by_study: dict[str, pd.DataFrame]) -> pd.DataFrame:
                 row = scenario, label(model), label(strategy)
                 cells[row, "paper (MNIST)"] = _published_error(scenario, model, strategy)
                 where = dict(scenario=scenario, model=model) | ({} if scenario == "supervised" else dict(strategy=strategy))
-                for dataset, head in heads(datasets).items():
-                    cells[row, head] = _own_errors(lasts, dict(dataset=dataset) | where)
+                for dataset in datasets:
+                    cells[row, dataset_label(dataset)] = _own_errors(lasts, dict(dataset=dataset) | where)
     return text_table(cells, ["scenario", "network", "strategy"], [""])
 
 

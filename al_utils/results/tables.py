@@ -169,12 +169,6 @@ def pick(last: pd.DataFrame, **where) -> pd.Series:
     return pick_rows(last, **where).drop_duplicates("seed").test_accuracy.astype(float)
 
 
-def heads(datasets: list[str]) -> dict[str, str]:
-    """Column heads of data sets; two folders of the same name are numbered."""
-    labels = [dataset_label(dataset) for dataset in datasets]
-    return {d: text + (f" ({i + 1})" if text in labels[:i] else "") for i, (d, text) in enumerate(zip(datasets, labels))}
-
-
 def text_table(cells: dict, rows: list[str], columns: list[str]) -> pd.DataFrame:
     """A table from {(row key, column key): text}, in the order of the keys."""
     index = list(dict.fromkeys(row for row, _ in cells))
