@@ -84,7 +84,7 @@ class LeNet(Classifier):
         self.head_layers = nn.ModuleList([nn.Linear(120 * c, 84 * c), nn.Linear(84 * c, n_classes)])
 
     def features(self, images_N_C_H_W):
-        if fast_lenet.applies(images_N_C_H_W):  # the same function
+        if fast_lenet.applies(self, images_N_C_H_W):  # the same function
             return fast_lenet.features(self, images_N_C_H_W)
         # Pooling before ReLU is the same function on a quarter of the values.
         x = F.max_pool2d(self.conv1(images_N_C_H_W), 2).relu()

@@ -76,6 +76,7 @@ def asked_for(
         "labelled_embeddings_L_D": lambda: embeddings(*seen_by(model, train, problem), on_device),
         "labels_L": lambda: to_score(problem.train_labels[on_device]),
         "model": lambda: model.eval(),
+        "n_classes": lambda: len(problem.dataset.class_names),
         "n_query": lambda: c.n_query,
         "generator": lambda: generator(c.seed, "acquisition", number),
     }

@@ -8,6 +8,7 @@ from torch import Tensor
 from .config import ExperimentConfig
 from .datasets import Dataset
 from .randomness import generator
+from .words import label
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def check_fits(config: ExperimentConfig, dataset: Dataset) -> None:
             f"{dataset.label} whose class is known. Lower n_initial or n_valid."
         )
     size = min(dataset.train_images.shape[-2:])
-    if size < 16:
+    if size < 16 and config.model in ("lenet", "resnet18"):
         raise ValueError(
-            f"the images of {dataset.label} are {size} pixels wide or high; LeNet needs at least 16. Enlarge them."
+            f"the images of {dataset.label} are {size} pixels wide or high; {label(config.model)} needs at least 16. Enlarge "
+            "them, or use a network of your own."
         )

@@ -42,7 +42,7 @@ def batch_sizes(n: int, batch_size: int, last_batch: str, smallest: int = 1) -> 
     if last_batch == "balance":
         sizes = _nearly_equal(n, rounded_up)
     else:
-        sizes = [batch_size] * full + ([rest] if rest and last_batch == "keep" else [])
+        sizes = [batch_size] * full + ([rest] if rest and (last_batch == "keep" or not full) else [])
     return sizes if min(sizes) >= smallest else _nearly_equal(n, max(1, min(rounded_up, n // smallest)))
 
 
@@ -135,5 +135,6 @@ def _masks_of_batches(model: Classifier, sizes: list[int], dropout: float, gener
 def _stepper(model: Classifier, config: ExperimentConfig, device: torch.device) -> Step:
     if device.type == "cuda":
         return replayed_step(model, config)
-    fast = isinstance(model, models.LeNet) and device.type == "cpu" and config.optimizer == "sgd"
+    ours = type(model) is models.LeNet and fast_lenet.is_plain(model) and all(p.requires_grad for p in model.parameters())
+    fast = ours and device.type == "cpu" and config.optimizer == "sgd"
     return fast_lenet.sgd_step(model, config) if fast else gradient_step(model, config)

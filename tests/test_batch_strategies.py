@@ -26,6 +26,7 @@ def call(name, embeddings, labelled, n_query, seed=0):
     """A strategy on embeddings, with predictions of four classes where it wants some."""
     known = dict(
         embeddings_N_D=embeddings, labelled_embeddings_L_D=labelled, labels_L=torch.arange(len(labelled)) % 4, n_query=n_query,
+        n_classes=4,
         generator=generator(seed, "acquisition"), log_probs_K_N_C=predictions(2, len(embeddings), 4),
     )  # fmt: skip
     strategy = acquisition.get(name)
@@ -144,6 +145,15 @@ def test_prob_cover_covers_most_of_what_is_uncovered(monkeypatch):
         most = max(len(balls[i] - covered) for i in range(80) if i not in positions[:n])
         assert len(balls[position] - covered) == most == scores[n]
         covered |= balls[position]
+
+
+def test_prob_cover_tells_as_many_kinds_apart_as_there_are_classes_whatever_the_labels():
+    embeddings, _ = blobs(*[30] * 10)
+    given = dict(n_classes=10, n_query=4)
+    batches = [
+        acquisition.prob_cover(embeddings, embeddings[:1], generator=generator(0, "acquisition"), **given) for _ in range(2)
+    ]
+    assert batches[0][1].tolist() == batches[1][1].tolist() and min(batches[0][1]) > 0  # one label does not cover all
 
 
 def test_the_radius_is_the_largest_at_which_neighbours_are_of_one_kind(monkeypatch):

@@ -66,6 +66,14 @@ def test_alone_is_what_the_first_pick_scores(trained, strategy):
         assert all(score <= first + 1e-3 for score, first in zip(scores, alone))
 
 
+@pytest.mark.parametrize("strategy", ["batch_bald", "core_set", "badge", "prob_cover"])
+def test_alone_is_of_the_noise_that_the_query_saw(strategy):
+    problem = prepare(tiny(strategy=strategy, pool_subset=600, noise="gaussian", noise_rate=0.5, noise_draw="each_access"))
+    model, labelled = train_model(problem, 0, problem.split.initial)[0], problem.split.initial
+    queried, scores = query(problem, 0, model, labelled)
+    assert scores_as_first(problem, 0, model, labelled, queried)[0] == pytest.approx(scores[0], rel=1e-4)
+
+
 def test_what_each_image_covers_by_hand(monkeypatch):
     """Images at these angles of a circle, those at 0° and 60° labelled, within 2.5°: 0, 1, 2 and 60, 61, 62 are covered."""
     degrees = torch.tensor([0.0, 1, 2, 3, 4, 60, 61, 62, 63, 64, 65])

@@ -1,17 +1,21 @@
 """Networks of one's own: kept as they were made, their dropout layers as MC dropout."""
 
+import copy
+
 import pytest
 import torch
 from conftest import tiny
 from torch import nn
 
 import al_utils as al
-from al_utils import models
+from al_utils import models, training
 from al_utils.experiment import run_experiment
 from al_utils.models import build_model
 from al_utils.networks import dropout, own_network
+from al_utils.networks.steps import gradient_step
 from al_utils.predicting import CHUNK, embeddings, predict_log_probs
 from al_utils.randomness import generator
+from al_utils.training import fit
 
 SHAPE = (1, 28, 28)
 
@@ -211,3 +215,54 @@ def test_a_subclass_of_classifier_keeps_what_it_was_made_with():
 def test_own_networks_are_none_of_the_built_in_ones():
     assert isinstance(made(Tutorial), own_network.OwnNetwork)
     assert type(build_model("lenet", SHAPE, 10, generator(0, "i"))) is models.LeNet
+
+
+def frozen_lenet(channels, n_classes, image_size):
+    """LeNet with a frozen trunk: not what the fast steps of LeNet train."""
+    lenet = build_model("lenet", (channels, *image_size), n_classes, generator(0, "initialisation"))
+    for layer in (lenet.conv1, lenet.conv2, lenet.fc1):
+        layer.requires_grad_(False)
+    return lenet
+
+
+class TanhLeNet(models.LeNet):
+    def features(self, images_N_C_H_W):
+        x = torch.tanh(nn.functional.max_pool2d(self.conv1(images_N_C_H_W), 2))
+        return self.fc1(torch.tanh(nn.functional.max_pool2d(self.conv2(x), 2)).flatten(1)).tanh()
+
+
+class WideLeNet(models.LeNet):
+    def __init__(self, channels, n_classes, image_size):
+        super().__init__(channels, n_classes, image_size)
+        self.conv1, self.conv2 = nn.Conv2d(channels, 12, 5), nn.Conv2d(12, 16, 5)
+
+
+@pytest.mark.parametrize("make", [frozen_lenet, TanhLeNet, WideLeNet])
+def test_a_lenet_of_ones_own_is_trained_as_it_is(make):
+    images, labels, config = torch.randn(40, *SHAPE), torch.arange(40) % 10, tiny(epochs=2, dropout=0.0)
+    with torch.no_grad():
+        build_model("lenet", SHAPE, 10, generator(0, "initialisation")).features(images)  # whose buffers stay
+    model = make(1, 10, (28, 28))
+    before = copy.deepcopy(model)
+    fit(model, images, labels, config, generator(0, "batches"))
+    for parameter, as_it_was in zip(model.parameters(), before.parameters()):
+        assert torch.equal(parameter, as_it_was) == (not parameter.requires_grad)
+    step = gradient_step(before, config)
+    order = generator(0, "batches")
+    for _ in range(config.epochs):
+        for batch in training.batches(40, config.batch_size, config.last_batch, order):
+            step(images[batch], labels[batch], None)
+    with torch.no_grad():
+        fast = model.features(images)
+    assert torch.allclose(fast, model.features(images), atol=1e-5)
+    assert torch.allclose(fast, before.features(images), atol=1e-4)
+
+
+def test_dropout_that_drops_nothing_is_none():
+    @al.models.register
+    def with_nothing_dropped(channels, n_classes, image_size):
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Dropout(0.0), nn.Linear(16, n_classes))
+
+    assert list(run_experiment(tiny(model="with_nothing_dropped", strategy="max_entropy", n_rounds=1, epochs=1)))
+    with pytest.raises(ValueError, match="has no nn.Dropout layer"):
+        list(run_experiment(tiny(model="with_nothing_dropped", strategy="bald", n_rounds=1, epochs=1)))

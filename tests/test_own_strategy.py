@@ -129,7 +129,9 @@ def test_a_function_is_given_what_its_arguments_name_and_nothing_else_is_compute
     got = {}
 
     @al.acquisition.register
-    def everything(log_probs_K_N_C, embeddings_N_D, labelled_embeddings_L_D, labels_L, model, n_query, generator, scale=1.0):
+    def everything(
+        log_probs_K_N_C, embeddings_N_D, labelled_embeddings_L_D, labels_L, model, n_classes, n_query, generator, scale=1.0
+    ):
         got.update(locals())
         return embeddings_N_D.norm(dim=1)
 

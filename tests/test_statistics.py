@@ -159,6 +159,14 @@ def test_the_band_holds_the_whole_curve(n, alike):
     assert 0.91 <= held / repeats <= 0.99
 
 
+def test_a_round_in_which_nothing_can_differ_makes_no_band_narrower():
+    runs = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 6)))
+    nothing = pd.DataFrame(np.zeros((1, 6)), index=[-1])
+    with_it, without = curves.simultaneous_band(pd.concat([nothing, runs])), curves.simultaneous_band(runs)
+    assert with_it.loc[-1].to_list() == [0, 0, 0]
+    pd.testing.assert_frame_equal(with_it.iloc[1:], without)
+
+
 def rounds(accuracies, **fields):
     """Rounds of strategies: {(strategy, seed): accuracies}."""
     return pd.DataFrame(

@@ -9,7 +9,7 @@ import torch
 from al_utils import acquisition, models, sources
 from al_utils.config import ExperimentConfig
 from al_utils.own import load_code
-from al_utils.results import figures, ranking, relatives, stretches, studies, summary
+from al_utils.results import curves, figures, ranking, relatives, stretches, studies, summary
 from al_utils.sweep.grid import load_sweep
 
 SEEDS = range(8)
@@ -67,6 +67,12 @@ def test_stretches_say_where_a_band_leaves_zero():
     labels = [10, 20, 30, 40, 50, 60]
     band = pd.DataFrame(dict(mean=[0, 5, 4, 0, -3, 2.0], low=[0, 2, 1, -2, -5, 1.0], high=[0, 8, 7, 2, -1, 3.0]), labels)
     assert stretches.stretches(band) == [(1, 20, 30), (-1, 50, 50), (1, 60, 60)]
+
+
+def test_a_strategy_that_shares_no_seed_with_random_has_no_band():
+    index = pd.Index([10, 20, 30], name="n_labels")
+    runs = {"random": pd.DataFrame({0: [1.0, 2, 3]}, index), "margin": pd.DataFrame({1: [1.0, 2, 4]}, index)}
+    assert curves.band_against(runs) == {}
 
 
 def test_an_early_gain_and_a_late_one_are_told_apart():

@@ -41,6 +41,10 @@ def test_whole_batches_stay_whole(last_batch):
     assert [len(b) for b in batches(128, 64, last_batch, generator(0, "batches"))] == [64, 64]
 
 
+def test_fewer_images_than_a_batch_are_one_batch():
+    assert [len(b) for b in batches(12, 16, "drop", generator(0, "batches"))] == [12]
+
+
 def test_order_changes_each_epoch_and_repeats_from_the_seed():
     g = generator(0, "batches")
     first, second = batches(100, 100, "keep", g)[0], batches(100, 100, "keep", g)[0]

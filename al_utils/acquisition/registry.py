@@ -15,6 +15,7 @@ ARGUMENTS = {
     "labelled_embeddings_L_D": "the same for the labelled images",
     "labels_L": "the classes of the labelled images",
     "model": "the trained network",
+    "n_classes": "how many classes there are",
     "n_query": "how many images are asked for",
     "generator": "a source of randomness that depends on seed and round alone",
 }

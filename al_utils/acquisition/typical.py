@@ -67,7 +67,7 @@ def _typicality(images_N_D: Tensor) -> Tensor:
 
 @register(batch=True, predicts=False)
 def prob_cover(
-    embeddings_N_D: Tensor, labelled_embeddings_L_D: Tensor, labels_L: Tensor, n_query: int, generator: torch.Generator,
+    embeddings_N_D: Tensor, labelled_embeddings_L_D: Tensor, n_classes: int, n_query: int, generator: torch.Generator,
     purity: float = 0.95,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The images whose balls cover most of the pool, greedily (ProbCover; Yehuda et al. 2022).
@@ -76,7 +76,7 @@ def prob_cover(
     covers that no labelled or earlier one does. δ is the largest radius within which a share `purity` of the images has
     neighbours of its own kind only; kinds are the clusters that k-means finds, as many as there are classes.
     """
-    images_N_D, within, uncovered_N = _balls(embeddings_N_D, labelled_embeddings_L_D, labels_L, purity, generator)
+    images_N_D, within, uncovered_N = _balls(embeddings_N_D, labelled_embeddings_L_D, n_classes, purity, generator)
     covers_N = _how_many_within(images_N_D, images_N_D[uncovered_N], within)
 
     picked: list[int] = []
@@ -93,19 +93,19 @@ def prob_cover(
 
 
 def covered_by_each(
-    embeddings_N_D: Tensor, labelled_embeddings_L_D: Tensor, labels_L: Tensor, generator: torch.Generator, purity: float = 0.95
+    embeddings_N_D: Tensor, labelled_embeddings_L_D: Tensor, n_classes: int, generator: torch.Generator, purity: float = 0.95
 ) -> Tensor:
     """ProbCover before its first pick: how many images each one covers that no labelled one does, `[N]`."""
-    images_N_D, within, uncovered_N = _balls(embeddings_N_D, labelled_embeddings_L_D, labels_L, purity, generator)
+    images_N_D, within, uncovered_N = _balls(embeddings_N_D, labelled_embeddings_L_D, n_classes, purity, generator)
     return _how_many_within(images_N_D, images_N_D[uncovered_N], within)
 
 
 def _balls(
-    embeddings_N_D: Tensor, labelled_embeddings_L_D: Tensor, labels_L: Tensor, purity: float, generator: torch.Generator
+    embeddings_N_D: Tensor, labelled_embeddings_L_D: Tensor, n_classes: int, purity: float, generator: torch.Generator
 ) -> tuple[Tensor, float, Tensor]:
     """The images scaled to length 1, δ², and which images no labelled one covers."""
     images_N_D, labelled_L_D = F.normalize(embeddings_N_D), F.normalize(labelled_embeddings_L_D)
-    within = pure_radius(images_N_D, int(labels_L.max()) + 1, purity, generator) ** 2
+    within = pure_radius(images_N_D, n_classes, purity, generator) ** 2
     return images_N_D, within, distances.nearest(images_N_D, labelled_L_D)[0] > within
 
 

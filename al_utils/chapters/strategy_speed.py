@@ -61,7 +61,7 @@ def given(dataset: str, n_pool: int, mc_samples: int, n_labels: int = 100, n_que
     with repeatable():
         model, _ = fitting.train_model(problem, 0, labelled)
         pool = querying.unlabelled(problem, labelled)[:n_pool]
-        names = ("log_probs_K_N_C", "embeddings_N_D", "labelled_embeddings_L_D", "labels_L", "n_query")
+        names = ("log_probs_K_N_C", "embeddings_N_D", "labelled_embeddings_L_D", "labels_L", "n_classes", "n_query")
         asking = acquisition.Acquisition(acquisition.badge, names, True, True, True, False)
         return querying.asked_for(asking, problem, 0, model, labelled, pool)
 
@@ -131,8 +131,7 @@ def _drawn_as_we_do(strategy: str, given: Mapping, seed: int) -> dict:
     elif strategy == "typiclust":
         drawn["seed"] = int(torch.randint(2**31, (1,), generator=source))
     elif strategy == "prob_cover":
-        images_N_D, n_kinds = F.normalize(given["embeddings_N_D"]), int(given["labels_L"].max()) + 1
-        drawn["radius"] = typical.pure_radius(images_N_D, n_kinds, 0.95, source)
+        drawn["radius"] = typical.pure_radius(F.normalize(given["embeddings_N_D"]), given["n_classes"], 0.95, source)
     return drawn
 
 

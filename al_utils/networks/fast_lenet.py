@@ -28,9 +28,15 @@ CHUNK = 64  # images of 28 x 28 pixels at a time when predicting; fewer larger o
 _relu_gradient = torch.ops.aten.threshold_backward.grad_input  # gradient * (output > 0)
 
 
-def applies(images_N_C_H_W: Tensor) -> bool:
+def is_plain(model) -> bool:
+    """Whether a LeNet's convolutions are such as are computed here: 5x5 with stride 1 and without padding, of any width."""
+    of_conv = [(c.kernel_size, c.stride, c.padding, c.dilation, c.groups) for c in (model.conv1, model.conv2)]
+    return of_conv == [((5, 5), (1, 1), (0, 0), (1, 1), 1)] * 2
+
+
+def applies(model, images_N_C_H_W: Tensor) -> bool:
     """Whether `features` may be used: on the CPU, and no gradients are recorded."""
-    return images_N_C_H_W.device.type == "cpu" and not torch.is_grad_enabled()
+    return images_N_C_H_W.device.type == "cpu" and not torch.is_grad_enabled() and is_plain(model)
 
 
 class _ConvPool:
@@ -134,7 +140,7 @@ _of_thread = threading.local()
 def features(model, images_N_C_H_W: Tensor) -> Tensor:
     """`LeNet.features` without gradients, `[N, D]`."""
     shape, weight = images_N_C_H_W.shape[1:], model.conv1.weight
-    if getattr(_of_thread, "key", None) != (key := (shape, weight.dtype)):
+    if getattr(_of_thread, "key", None) != (key := (shape, weight.dtype, weight.shape, model.conv2.weight.shape)):
         with torch.inference_mode(False):  # or the buffers could be used in inference mode only
             n = min(CHUNK, max(16, CHUNK * 28 * 28 // shape.numel()))
             _of_thread.key, _of_thread.trunk = key, _Trunk(model, shape, n, training=False)

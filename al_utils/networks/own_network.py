@@ -144,9 +144,10 @@ def check(name: str, make: Callable, image_shape: Sequence[int], n_classes: int,
             raise ValueError(
                 f"model={name!r} is another network each time it is built ({key}): draw from PyTorch's generator only."
             )
-    if samples and isinstance(one, OwnNetwork) and not any(call.p for call in one.calls):
+    if samples and isinstance(one, OwnNetwork) and not one.calls:
         raise ValueError(
-            f"model={name!r} has no nn.Dropout layer, so it has no samples for a strategy that needs several: add one."
+            f"model={name!r} has no nn.Dropout layer with p above 0, so it has no samples for a strategy that needs several: "
+            "add one."
         )
     images = _try_images(image_shape)
     masks = one.draw_masks((1, 1), 0.5, torch.Generator().manual_seed(0))

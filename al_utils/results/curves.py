@@ -83,15 +83,15 @@ def simultaneous_band(differences: pd.DataFrame, confidence: float = 0.95, draws
 
 
 def _half_width(y_L_S: np.ndarray, confidence: float, draws: int) -> np.ndarray:
-    error_L = _standard_errors(y_L_S[None])[0]
-    differing = y_L_S.std(1) > 0  # before the first query there is nothing to differ
+    half_L, differing = np.zeros(len(y_L_S)), y_L_S.std(1) > 0  # before the first query there is nothing to differ
     if not differing.any():
-        return error_L
+        return half_L
     seen = np.atleast_2d(np.corrcoef(y_L_S[differing]))
     factor = np.linalg.cholesky((seen + np.eye(len(seen))) / 2)
     normal_D_L_S = factor @ np.random.default_rng(0).normal(size=(draws, len(seen), y_L_S.shape[1]))
     largest_D = (np.abs(normal_D_L_S.mean(2)) / _standard_errors(normal_D_L_S)).max(1)
-    return float(np.quantile(largest_D, confidence)) * error_L
+    half_L[differing] = float(np.quantile(largest_D, confidence)) * _standard_errors(y_L_S[None, differing])[0]
+    return half_L
 
 
 def _standard_errors(y_D_L_S: np.ndarray) -> np.ndarray:
@@ -105,6 +105,6 @@ def band_against(rounds: Mapping[str, pd.DataFrame], base: str = "random") -> di
     """The simultaneous band of each strategy's accuracy minus `base`'s, over the seeds and rounds that both have."""
     bands = {}
     for name, curves in rounds.items():
-        if name != base and len(both := (curves - rounds[base]).dropna(axis=1, how="all").dropna()):
+        if name != base and (both := (curves - rounds[base]).dropna(axis=1, how="all").dropna()).size:
             bands[name] = simultaneous_band(both)
     return bands

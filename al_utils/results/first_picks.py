@@ -26,15 +26,17 @@ def scores_as_first(
     """
     c = problem.config
     strategy, images = acquisition.get(c.strategy, c.posterior), torch.tensor(list(queried))
-    if c.strategy == "prob_cover":
-        pool = candidates(problem, number, labelled)
-        given = asked_for(strategy, problem, number, model, labelled, pool)
-        given.pop("n_query")
-        return covered_by_each(**given)[torch.searchsorted(pool, images).to(c.device)].tolist()
-    if c.strategy not in BY_ITSELF:
+    if c.strategy not in ("prob_cover", *BY_ITSELF):
         return None
-    given = asked_for(strategy, problem, number, model, labelled, images) | {"n_query": 1}
-    return [float(strategy(**_of_one(given, row))[1]) for row in range(len(images))]
+    # Noise that is redrawn at each access comes image after image: these have theirs in the pool alone.
+    whole = c.strategy == "prob_cover" or problem.train.each_access is not None
+    looked_at = candidates(problem, number, labelled) if whole else images
+    rows = torch.searchsorted(looked_at, images) if whole else torch.arange(len(images))
+    given = asked_for(strategy, problem, number, model, labelled, looked_at)
+    if c.strategy == "prob_cover":
+        given.pop("n_query")
+        return covered_by_each(**given)[rows.to(c.device)].tolist()
+    return [float(strategy(**_of_one(given | {"n_query": 1}, row))[1]) for row in rows.tolist()]
 
 
 def _of_one(given: dict, row: int) -> dict:

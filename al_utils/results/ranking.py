@@ -42,6 +42,8 @@ def penalty_matrix(study: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
         wide = {name: curves.wide(rounds) for name, rounds in cell.groupby("strategy")}
         for a, b in itertools.permutations(wide, 2):
             differences = (wide[a] - wide[b]).dropna(axis=1, how="all").dropna().iloc[1:]
+            if differences.empty:  # no seed in common
+                continue
             budgets = [2**k - 1 for k in range(len(differences).bit_length())]  # positions of the rounds 1, 2, 4, 8 …
             ahead = [is_ahead(interval(differences.iloc[k].to_numpy()), level) for k in budgets]
             matrix.loc[a, b] += sum(ahead) / max(1, len(ahead))
