@@ -59,6 +59,7 @@ def keys_of_dataset(dataset: Dataset, source: Path | None = None) -> ImageKeys:
     files = folders.training_files(folder)
     if len(files) != n:
         raise folders.DatasetError(f"{dataset.name!r} has changed since it was read: run the notebook from its beginning.")
-    if source:
-        return keys_of_files([path.resolve() for path in files], source.resolve())
+    if source:  # one step along the links: what they lead to may be a link of the user's
+        files, folder = [folder / path.readlink() for path in files], source.absolute()
+        folder = folder if all(path.is_relative_to(folder) for path in files) else source.resolve()
     return keys_of_files(files, folder)

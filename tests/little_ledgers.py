@@ -7,7 +7,7 @@ from al_utils.results import studies
 DIGITS = [str(digit) for digit in range(10)]
 
 
-def write(folder, accuracies, stop=None, classes=(), noisy=(), seconds=None, head=None, skips=0, **config):
+def write(folder, accuracies, stop=None, classes=(), noisy=(), seconds=None, head=None, skips=0, name="", **config):
     """A ledger with these test accuracies, one per round; every round queries images of `classes`, `noisy` or not.
 
     `head` replaces parts of the header; with an `oracle` in it, that gives no label to the first `skips` of a round's images.
@@ -19,7 +19,7 @@ def write(folder, accuracies, stop=None, classes=(), noisy=(), seconds=None, hea
         config=c.to_dict(), initial=list(range(c.n_initial)), environment=dict(python="3.11", processor="a <fast> one"),
         data=dict(name=c.dataset, label="", checksum="0", classes=DIGITS),
     ) | (head or {})  # fmt: skip
-    with Ledger(folder / f"{c.name}.jsonl", header) as ledger:
+    with Ledger(folder / f"{name or c.name}.jsonl", header) as ledger:
         n_labels = c.n_initial
         for k, accuracy in list(enumerate(accuracies))[:stop]:
             n = c.n_query if k < c.n_rounds else 0

@@ -105,3 +105,11 @@ def test_a_network_at_chance_is_said_with_the_way_out():
     assert "has 10.0%" in said and "protocol='tuned'" in said
     assert at_chance(tiny(protocol="paper"), learnt, labels) == ""
     assert "raise lr" in at_chance(tiny(protocol="tuned"), guessing, labels)
+
+
+def test_a_curve_that_is_not_measured_is_said_and_locks_nothing(tmp_path):
+    panel = explore.Explorer(tmp_path, ["random"], **FIELDS | dict(n_valid=0, n_rounds=1))
+    panel.metric.value = "valid_accuracy"
+    panel._start()
+    assert panel.job.wait(60)
+    assert "There is no validation accuracy" in panel.picture.value and not panel.run.disabled

@@ -35,6 +35,11 @@ def test_rgb_and_float_images_become_png():
         assert cards.png_pixels(image).startswith(b"\x89PNG")
 
 
+def test_images_of_other_channels_are_shown_in_grey():
+    image = torch.tensor([0, 100, 200, 0, 0], dtype=torch.uint8).view(5, 1, 1).expand(5, 4, 4)
+    assert cards.shown_pixels(image).tolist() == [[60] * 4] * 4 and cards.png_pixels(torch.rand(2, 4, 4))
+
+
 def test_a_dollar_in_the_name_of_a_class_is_drawn_as_it_is():
     """The figures read no formulas, so nothing is put before it."""
     card = cards.Card(torch.rand(1, 8, 8), ["class $a$"], prediction=replay.Prediction([0.9, 0.1], [0.0, 0.0], 0.3, 0.3, 0.0))

@@ -9,6 +9,7 @@ from conftest import tiny, wait_for
 from al_utils import ExperimentConfig, Round, read_ledger
 from al_utils.data.folders import DatasetError
 from al_utils.datasets import load_dataset
+from al_utils.image_keys import keys_of_dataset
 from al_utils.person import FIRST, Answer, read_answers
 from al_utils.widgets.desk import keys_for
 from al_utils.widgets.labeller import EXPORTS, MANY, Labeller
@@ -155,7 +156,7 @@ def own_session(folder, path, classes, n_rounds=1, **options):
     config = ExperimentConfig(
         dataset=f"folder:{folder}", protocol="tuned", epochs=2, n_query=3, n_rounds=n_rounds, mc_samples=2
     )
-    return Labeller(config, path, classes, n_start=3, grace=0, **options)
+    return Labeller(config, path, classes, **dict(n_start=3, grace=0) | options)
 
 
 def test_first_labels_stay_with_their_files_and_classes_with_their_names(image_folder, tmp_path):
@@ -204,6 +205,13 @@ def test_first_labels_stay_with_their_files_and_classes_with_their_names(image_f
     again = own_session(folder, path, ["dog", "ape"])
     assert again.desk.state["classes"] == ["dog", "ape"] and again.session.class_names == ["ape", "dog"]
     assert [a.label for a in again.session.answers_of(first).values()] == [truth[person.keys.files[i]] for i in first.queried]
+    other = own_session(folder, tmp_path / "you.jsonl", ["ape", "dog"], again=path)  # is asked for the same
+    other._start()
+    round = asked(other)
+    assert [other.session.person.keys.files[i] for i in round.queried] == [person.keys.files[i] for i in first.queried]
+    other._stop()
+    assert other.job.wait(30) and not (tmp_path / "you.images").exists()
+    assert own_session(folder, path, ["ape", "dog"], n_start=5).session.problem is not None  # it has the first labels it has
 
 
 def test_unlabelled_images_are_laid_out_as_a_data_set(image_folder, tmp_path):
@@ -214,7 +222,21 @@ def test_unlabelled_images_are_laid_out_as_a_data_set(image_folder, tmp_path):
     lay_out(images, answers, 3, tmp_path / "laid out")
     data = load_dataset(f"folder:{tmp_path / 'laid out'}")
     assert torch.bincount(data.train_labels + 1).tolist() == [10, 3, 3] and len(data.test_labels) == 2
-    for classes, message in ((["cat"], "two or more"), (["cat", "cat"], "different"), (["a/b", "c"], "without")):
+    links = tmp_path / "links"
+    links.mkdir()
+    for path in (folder / "any").iterdir():
+        (links / path.name).symlink_to(path)  # of the user
+    linked = Unlabelled(f"folder:{links}", ["cat", "dog"], seed=0, least=10)
+    answers = {k: Answer(FIRST, *linked.keys(k), "label", ("cat", "dog")[k % 2]) for k in range(8)}
+    lay_out(linked, answers, 3, tmp_path / "of links")
+    keys = keys_of_dataset(load_dataset(f"folder:{tmp_path / 'of links'}"), links)
+    assert len(keys.files) == 18 and set(keys.files) < set(linked.keys.files)  # without the two of the test
+    for classes, message in (
+        (["cat"], "two or more"),
+        (["cat", "No labels"], "none such as 'unlabelled'"),
+        (["cat", "cat"], "different"),
+        (["a/b", "c"], "without"),
+    ):
         with pytest.raises(DatasetError, match=message):
             Unlabelled(f"folder:{folder}", classes, 0, 10)
     with pytest.raises(DatasetError, match="at least 30"):

@@ -283,3 +283,26 @@ def test_what_is_said_of_sessions_counts_the_images_in_common():
     assert lines[1] == "ann and cy agree on 2 of 2 images (100%), Cohen's kappa 1.00."
     assert lines[3].startswith("All 3 have labelled 2 images, Fleiss' kappa 0.")
     assert said_of({"ann": session(a), "bob": session({"9": "x"})}) == ["ann and bob have labelled no image in common."]
+
+
+def test_classes_and_names_that_a_folder_cannot_hold(tmp_path, image_folder):
+    folder = image_folder({"a": 2})
+    (folder / "a__0.png").write_bytes((folder / "a" / "1.png").read_bytes())
+    keys = keys_of_files([folder / "a" / "0.png", folder / "a__0.png"], folder)
+    answers = [Answer(0, *keys(i), "label", "cat", 1.0) for i in range(2)]
+    append_answers(tmp_path / "me.answers", answers, f"folder:{folder}")
+    export(tmp_path / "me.answers", tmp_path / "out", copy=True)
+    assert sorted(path.name for path in (tmp_path / "out" / "cat").iterdir()) == ["a__0.png", "a__0_.png"]
+    for label in ("T-shirt/top", "test"):
+        append_answers(tmp_path / "me.answers", [Answer(0, *keys(0), "label", label, 1.0)], f"folder:{folder}")
+        with pytest.raises(LabelsError, match=f"the class '{label}' cannot be the name of a class's folder: write NAME.csv"):
+            export(tmp_path / "me.answers", tmp_path / label.replace("/", ""))
+
+
+def test_a_class_that_a_named_data_set_lacks_is_refused_before_anything_is_written(tmp_path):
+    (tmp_path / "l.csv").write_text("file,class\nmnist5k 0,0 \nmnist5k 1,O\n")
+    with pytest.raises(LabelsError, match="has the class 'O', but those of mnist5k are 0, 1, 2"):
+        bring_in(tmp_path / "me.answers", tmp_path / "l.csv", "mnist5k")
+    assert not (tmp_path / "me.answers").exists()
+    (tmp_path / "l.csv").write_text("file,class\nmnist5k 0,0 \n")
+    assert bring_in(tmp_path / "me.answers", tmp_path / "l.csv", "mnist5k").startswith("1 labels are in")

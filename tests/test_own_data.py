@@ -37,7 +37,8 @@ class Pairs(torch.utils.data.Dataset):
         return len(self.labels)
 
     def __getitem__(self, i):
-        return self.transform(Image.fromarray(self.images[i])), int(self.labels[i])
+        label = self.labels[i]
+        return self.transform(Image.fromarray(self.images[i])), int(label) if isinstance(label, np.integer) else label
 
 
 def to_tensor(image):
@@ -142,6 +143,8 @@ BROKEN = {
     "random transforms": (Restless(IMAGES, LABELS), r"item \d+ is another one when it is read again. Take random"),
     "an empty Dataset": (Pairs(IMAGES[:0], LABELS[:0]), "an empty Dataset"),
     "a Dataset of several sizes": (Pairs([*IMAGES[:5], IMAGES[5, :9]], LABELS[:6]), r"item 5 has shape \[9, 20\], the first"),
+    "one-hot labels of a Dataset": (Pairs(IMAGES, np.eye(3)[LABELS]), r"label of item 0 is float64 of shape \[3\]"),
+    "labels of a Dataset that are floats": (Pairs(IMAGES, LABELS + 0.9), r"label of item 0 is float64 of shape \[\]"),
     "a Dataset without labels": (torch.utils.data.TensorDataset(torch.zeros(9, 1, 20, 20)), "must be a pair .image, label."),
 }  # fmt: skip
 

@@ -113,5 +113,5 @@ def test_names_and_arguments_are_checked():
     with pytest.raises(ValueError, match="model='lenet' comes with the project"):
         al.models.register("lenet")(SmallViT)
     al.models.register(SmallViT)
-    with pytest.raises(ValueError, match="did you mean 'SmallViT'.*lenet, resnet18, SmallViT"):
+    with pytest.raises(ValueError, match="did you mean 'SmallViT'.*lenet, resnet18,.* SmallViT"):
         prepare(tiny(model="SmalViT"))

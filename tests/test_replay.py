@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import tiny
+from little_ledgers import write
 
 from al_utils.experiment import run_experiment
 from al_utils.oracle import NoisyOracle
@@ -94,3 +95,13 @@ def test_share_over_rounds_against_the_hypergeometric_band(runs):
     chosen[[i for r in run.asked for i in r.queried]] = True
     [line] = replay.verdicts(replay.share_over_rounds([run], chosen), "are chosen")
     assert line.startswith("random: 100.0% of 10 queries are chosen, more than chance")
+
+
+def test_of_several_peoples_sessions_one_is_a_peer(tmp_path):
+    for person in ("me", "you"):
+        write(tmp_path, [0.5, 0.6], head={"oracle": {"kind": "person"}}, name=f"run__{person}")
+    write(tmp_path, [0.5, 0.6], strategy="bald", head={"oracle": {"kind": "person"}})
+    runs = replay.recorded_runs(tmp_path)
+    [you] = [run for run in runs if run.path.stem == "run__you"]
+    assert [run.path.stem for run in you.peers(runs)] == ["mnist5k__lenet__bald__none__seed-0", "run__you"]
+    assert you.title.endswith("labelled by person (you)")

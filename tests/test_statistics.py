@@ -224,3 +224,9 @@ def test_label_efficiency_is_read_from_the_mean_curves():
     assert row.efficiency == pytest.approx(130 / 120)
     behind = study.assign(strategy=study.strategy.map({"random": "bald", "bald": "random"}))
     assert ranking.label_efficiency(behind).efficiency.item() == pytest.approx(120 / 130)
+
+
+def test_runs_that_do_not_differ_or_are_one_leave_nothing_to_estimate():
+    assert power.wrong_order(1.0, 0.0) == 0 and power.wrong_order(0.0, 0.0) == 0.5 and power.wrong_order(1.0, math.inf) == 0.5
+    assert power.seeds_needed(1.0, 0.0) == 2
+    assert {power.seeds_needed(*given) for given in ((0.0, 0.0), (1.0, math.inf), (1.0, math.nan))} == {math.inf}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import sources
 from .folders import DatasetError
-from .pictures import pixels
+from .pictures import MODES, pixels
 
 MOST_CHANNELS = 16  # more are taken for a third dimension of the image
 READ_TWICE = 8  # items of a torch Dataset that must be the same again
@@ -89,8 +89,16 @@ def _read_dataset(what: str, dataset) -> tuple[np.ndarray, np.ndarray]:
         if not isinstance(pair, tuple | list) or len(pair) < 2:
             raise DatasetError(f"{what}: item {i} is of type {type(pair).__name__}, but must be a pair (image, label).")
         image, label = pair[:2]
+        label = np.asarray(_array(label))
+        if label.size != 1 or label.dtype.kind not in "iu":
+            raise DatasetError(
+                f"{what}: the label of item {i} is {label.dtype} of shape {list(label.shape)}, but must be one whole number, "
+                "the class from 0 on."
+            )
+        if hasattr(image, "convert") and image.mode not in MODES:
+            raise DatasetError(f"{what}: item {i} is an image of mode {image.mode}: convert it to 8 bits a channel.")
         image = pixels(image) if hasattr(image, "convert") else _array(image)  # a PIL image, or a tensor
-        return image, int(np.asarray(_array(label)).reshape(-1)[0])
+        return image, int(label.item())
 
     if not len(dataset):
         raise DatasetError(f"{what} are an empty Dataset: at least one image is needed.")

@@ -78,7 +78,7 @@ def contents(folder: Path) -> Contents:
     if parts:
         _check_parts(folder, parts, others)
         found = {part: _by_class(_subfolders(path, passed_over), passed_over) for part, path in parts.items()}
-        for name in [name for name in found["train"] if _part(name) == UNLABELLED]:
+        for name in [name for name in found["train"] if part_of(name) == UNLABELLED]:
             unlabelled += found["train"].pop(name)
         _check_same_classes(folder, parts, found)
     else:
@@ -186,7 +186,7 @@ def _parts(folder: Path, below: list[Path]) -> tuple[dict[str, Path], list[Path]
     parts: dict[str, Path] = {}
     others = []
     for path in below:
-        part = _part(path.name)
+        part = part_of(path.name)
         if part in parts:
             raise DatasetError(f"{folder} has {parts[part].name}/ and {path.name}/: which is the {part} part? Remove one.")
         if part:
@@ -196,7 +196,8 @@ def _parts(folder: Path, below: list[Path]) -> tuple[dict[str, Path], list[Path]
     return {part: parts[part] for part in PARTS if part in parts}, others
 
 
-def _part(name: str) -> str:
+def part_of(name: str) -> str:
+    """Which part of a data set a folder of this name is; empty: none."""
     return next((part for part, names in PARTS.items() if names.fullmatch(name.lower())), "")
 
 
@@ -232,7 +233,7 @@ def _class(folder: Path, passed_over: Counter[str]) -> list[Path]:
     if not files:
         raise DatasetError(f"{folder} has no images ({', '.join(sorted(SUFFIXES))}). Convert what is in it, or remove it.")
     inside = {path.relative_to(folder).parts[0] for path in files if path.parent != folder}
-    if parts := sorted(name for name in inside if _part(name)):
+    if parts := sorted(name for name in inside if part_of(name)):
         raise DatasetError(
             f"{folder} has {parts[0]}/ in it: put the parts of a data set outside, {parts[0]}/{folder.name}/, or rename it."
         )

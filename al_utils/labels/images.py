@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..data import folders
+from ..data.folders import part_of
 from ..datasets import load_dataset
 from ..image_keys import ImageKeys, keys_of_dataset, keys_of_files
 from ..person import Answer
@@ -24,12 +25,14 @@ class NamedImages:
         if not images:
             raise LabelsError("it is not known where the images are: say --images folder:PATH, or the data set's name.")
         self._files: list[Path] = []
+        self.class_names: list[str] = []  # of a named data set; a folder's are what its user calls them
         if images.startswith("folder:"):
             folder = folders.find(images)
             self._files = folders.image_files(folder)
             self.keys: ImageKeys = keys_of_files(self._files, folder)
         else:
             self._dataset = load_dataset(images)
+            self.class_names = self._dataset.class_names
             self.keys = keys_of_dataset(self._dataset)
         self._images, self._numbers = images, {name: number for number, name in enumerate(self.keys.files)}
         self._by_name = defaultdict(list)
@@ -63,13 +66,17 @@ def write_folders(labelled: Iterable[Answer], folder: Path, images: str, copy: b
     """The layout that `folder:` reads, `<class>/<image>`: links, or copies; images of a named data set become PNG files.
 
     Raises:
-        LabelsError: the folder has something in it, or an image is gone or has changed.
+        LabelsError: the folder has something in it, a class cannot be a folder, or an image is gone or has changed.
     """
     if folder.exists() and any(folder.iterdir()):
         raise LabelsError(f"{folder} is not empty. Give another folder.")
-    images_there = NamedImages(images)
+    images_there, labelled = NamedImages(images), list(labelled)
+    if odd := sorted({answer.label for answer in labelled if "/" in answer.label or part_of(answer.label)}):
+        raise LabelsError(f"the class {odd[0]!r} cannot be the name of a class's folder: write NAME.csv instead.")
     for answer in labelled:
         number = images_there.number(answer.file, answer.digest)
-        place = folder / answer.label
-        place.mkdir(parents=True, exist_ok=True)
-        images_there.put(number, place / answer.file.replace("/", "__"), copy)
+        place = folder / answer.label / answer.file.replace("/", "__")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        while os.path.lexists(place):  # of `a/b.png` and `a__b.png`
+            place = place.with_stem(f"{place.stem}_")
+        images_there.put(number, place, copy)

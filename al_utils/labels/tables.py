@@ -59,7 +59,8 @@ def read_csv(path: Path) -> list[Found]:
         table = [["" if column is None else line[column] or "" for column in columns] for line in lines]
     if several := [file for file, label, _, _ in table if label.startswith('{"choices":')]:
         raise LabelsError(f"{several[0]} in {path} has several choices, but an image is of one class. Choose one there.")
-    return [Found(file_name(file), label, _number(seconds), digest) for file, label, seconds, digest in table if label]
+    rows = [(file_name(file), label.strip(), _number(seconds), digest) for file, label, seconds, digest in table]
+    return [Found(*row) for row in rows if row[1]]
 
 
 def file_name(address: str) -> str:

@@ -47,7 +47,7 @@ def bring_in(session: str | Path, labels: str | Path, images: str = "") -> str:
         What was imported, in a sentence.
 
     Raises:
-        LabelsError: a file that is not among the images, has changed, or has two labels.
+        LabelsError: a file that is not among the images, has changed, or has two labels; a class that the data set lacks.
     """
     file, images = Path(labels), images or (images_of(session) if Path(session).exists() else "")
     if not file.is_file():
@@ -58,6 +58,8 @@ def bring_in(session: str | Path, labels: str | Path, images: str = "") -> str:
     of_image = dict(zip(numbers, found))  # several annotators may have said the same
     if twice := [one for n, one in zip(numbers, found) if one.label != of_image[n].label]:
         raise LabelsError(f"{file} has two labels for {twice[0].file}. Leave one of them, or export one annotator's work.")
+    if there.class_names and (odd := [one.label for one in found if one.label not in there.class_names]):
+        raise LabelsError(f"{file} has the class {odd[0]!r}, but those of {images} are {', '.join(there.class_names)}.")
     steps = [Answer(IMPORTED, *there.keys(n), LABEL, one.label, one.seconds) for n, one in of_image.items()]
     append_answers(session, steps, images)
     counts = ", ".join(f"{label} {n}" for label, n in sorted(Counter(step.label for step in steps).items()))

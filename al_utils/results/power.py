@@ -15,6 +15,8 @@ def wrong_order(difference: float, deviation: float, seeds: int = 3, paired: boo
     `deviation`: the standard deviation of one difference where runs are paired, else of one run; units as `difference`.
     """
     error = deviation * math.sqrt((1 if paired else 2) / seeds)
+    if error == 0:  # all runs are alike
+        return 0.0 if difference else 0.5
     return float(stats.norm.cdf(-abs(difference) / error))
 
 
@@ -23,6 +25,8 @@ def seeds_needed(difference: float, deviation: float, power: float = 0.8, paired
 
     `deviation` as in `wrong_order`.
     """
+    if deviation == 0 or not math.isfinite(deviation):  # all runs are alike; or one run, of which nobody knows
+        return 2 if deviation == 0 and difference else math.inf
     groups = 1 if paired else 2
 
     def missing(n: float) -> float:

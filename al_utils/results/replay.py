@@ -57,7 +57,8 @@ class RecordedRun:
     def title(self) -> str:
         c = self.config
         parts = [dataset_label(c["dataset"]), label(c["model"]), label(c["strategy"]), label(c["noise"]), f"seed {c['seed']}"]
-        return ", ".join(parts) + (f", labelled by {by}" if (by := self.header.get("oracle", {}).get("kind")) else "")
+        by = self.header.get("oracle", {}).get("kind")
+        return ", ".join(parts) + (f", labelled by {by} ({self.path.stem.rpartition('__')[2]})" if by else "")
 
     @property
     def asked(self) -> list[Round]:
@@ -84,13 +85,18 @@ class RecordedRun:
         check_header(self.path, self.header, self.header | {"registered": registered})
 
     def peers(self, runs: list["RecordedRun"]) -> list["RecordedRun"]:
-        """Those of `runs` that differ in the strategy alone, this one included: they had the same choice."""
+        """Those of `runs` that differ in the strategy alone, this one included: they had the same choice.
+
+        One of each strategy: of several people's sessions this one, or else the first.
+        """
 
         def but_strategy(run):
             aside = dict.fromkeys(("strategy", *ASIDE))
             return run.config | aside, run.header["data"]["checksum"], _oracle(run.header)
 
-        return [run for run in runs if but_strategy(run) == but_strategy(self)]
+        alike = [run for run in runs if but_strategy(run) == but_strategy(self)]
+        of_strategy = {run.config["strategy"]: run for run in reversed(alike)} | {self.config["strategy"]: self}
+        return [run for run in alike if run is of_strategy[run.config["strategy"]]]
 
 
 def _oracle(head):

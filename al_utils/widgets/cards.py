@@ -130,8 +130,13 @@ def note(text: str, bold: bool = False) -> str:
 
 
 def shown_pixels(image_C_H_W: Tensor) -> np.ndarray:
-    """uint8 `[H, W]` or `[H, W, 3]`; floats beyond 0…1 are rescaled, each image for itself."""
+    """uint8 `[H, W]` or `[H, W, 3]`; floats beyond 0…1 are rescaled, each image for itself.
+
+    Of channels that are neither one nor three the mean is shown, in grey.
+    """
     values = np.asarray(image_C_H_W.cpu())
+    if len(values) not in (1, 3):
+        values = values.mean(0, keepdims=True).astype(values.dtype)
     if values.dtype != np.uint8:
         low, high = min(values.min(), 0.0), max(values.max(), 1.0)
         values = (255 * (values - low) / (high - low)).astype(np.uint8)

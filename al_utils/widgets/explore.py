@@ -164,15 +164,18 @@ class Explorer(w.VBox):
         done = sum(len(rounds) for rounds in runs.values())
         self.progress.value = done
         self.progress.description = f"{done} of {self.progress.max}"
-        if runs:
-            self.picture.value = drawn(curves_so_far, runs, self.metric.value, alt=f"Learning curves: {self.metric.label}")
+        metric = self.metric.value
+        if any(metric not in rounds[0].metrics for rounds in runs.values()):
+            self.picture.value = note("There is no validation accuracy: without validation images it is not measured.")
+        elif runs:
+            self.picture.value = drawn(curves_so_far, runs, metric, alt=f"Learning curves: {self.metric.label}")
         else:
             self.picture.value = note("The learning curves appear here after the first round.")
         self._drawn_at = time.monotonic()
 
     def _ended(self, error):
-        self._draw()
         self._busy(False)
+        self._draw()
         if error:
             return say(self.status, in_words_of_the_form(error), error=True)
         done = all(len(rounds) == config.n_rounds + 1 for config, rounds in self.runs.items())

@@ -82,8 +82,8 @@ class Session:
 
     @property
     def _folder(self) -> Path:
-        """The data set that own images become with the first labels."""
-        return self.path.with_suffix(".images")
+        """The data set that own images become with the first labels; the other session's where its queries are answered."""
+        return Path(self.again or self.path).with_suffix(".images")
 
     def open(self) -> Problem:
         """Load the data; the classes of the form must be those of the data, whichever their order."""
@@ -107,6 +107,8 @@ class Session:
     def work(self, stopped: threading.Event) -> None:
         """All of the session, from where it is to its end. Raises: person.Stopped; see `run_experiment`."""
         if self.names and not self._folder.exists():
+            if self.again:
+                raise ValueError("the other session has not given all its first labels yet: finish these first.")
             self._first_labels(stopped)
         problem, person = self.open(), self._sit_down()
         if stopped.is_set():
@@ -143,8 +145,10 @@ class Session:
         lay_out(images, person.known(queue), self._n_train, self._folder)
 
     @property
-    def _n_train(self):
-        return (2 * self.n_start + 2) // 3
+    def _n_train(self) -> int:
+        """First labels of each class that are not for the test; once there is a folder, as many as it has."""
+        classes = list((self._folder / "train").glob("*"))
+        return min(len(list(path.iterdir())) for path in classes) if classes else (2 * self.n_start + 2) // 3
 
     def _own_config(self) -> ExperimentConfig:
         C = len(self.names)

@@ -25,10 +25,12 @@ class Unlabelled:
 
     def __init__(self, dataset: str, class_names: list[str], seed: int, least: int, image_size: int = 0):
         self.class_names, self.folder, self.image_size = class_names, folders.find(dataset), image_size
-        bad = [name for name in class_names if not name or "/" in name or name.startswith(".") or name == UNLABELLED]
+        bad = [name for name in class_names if not name or "/" in name or name.startswith(".")]
+        bad += [name for name in class_names if folders.part_of(name) == UNLABELLED]
         if bad or len(set(class_names)) < max(2, len(class_names)):
             raise DatasetError(
-                f"classes={', '.join(class_names)!r} must be two or more different names without '/' or a dot first."
+                f"classes={', '.join(class_names)!r} must be two or more different names without '/' or a dot first, and none "
+                f"such as {UNLABELLED!r}."
             )
         files = folders.image_files(self.folder)
         if len(files) < least:
@@ -62,7 +64,7 @@ def lay_out(images: Unlabelled, answers: dict[int, Answer], n_each: int, folder:
                 part = f"{'train' if taken[answer.label] < n_each else 'test'}/{answer.label}"
                 taken[answer.label] += 1
             (aside / part).mkdir(parents=True, exist_ok=True)
-            (aside / part / f"{number:06d}{path.suffix}").symlink_to(path.resolve())
+            (aside / part / f"{number:06d}{path.suffix}").symlink_to(path.absolute())
         os.replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

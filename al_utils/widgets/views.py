@@ -98,6 +98,8 @@ class RoundView(View):
         found = [self.found.get((run.path, number)) if self.predict.value else None for run in sides]
         ranks = ranks_of(self.run, self.run.rounds[number], self.which.value, found[0])
         self.first.max, self.first.disabled = max(1, len(ranks)), len(ranks) <= PAGE
+        if self.first.disabled:  # all fit on one page
+            self.first.value = 1
         first = self.first.value - 1
         html = [round_html(run, number, f, first, which=self.which.value) for run, f in zip(sides, found)]
         self.here.value, self.there.value = html[0], html[1] if len(html) > 1 else ""
@@ -202,6 +204,8 @@ def flags(run: RecordedRun, what: str) -> Tensor:
 
 def shares_html(runs: list[RecordedRun], what: str) -> str:
     """`query_figures.shares` and what it says, in sentences."""
+    if what != "noisy images" and any(c < 0 for run in runs for r in run.rounds for c in r.true_classes):
+        return note("Of which class the images are is not known here, so neither is its share.")
     table = share_over_rounds(runs, flags(runs[0], what))
     said = "".join(note(line) for line in verdicts(table, "carry noise" if what == "noisy images" else f"are of {what}"))
     return drawn(query_figures.shares, table, what, alt=f"Share of {what} over the rounds") + said
