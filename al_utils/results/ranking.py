@@ -75,7 +75,7 @@ def ranks(study: pd.DataFrame) -> Ranks | None:
     Only seeds and cells in which every strategy has a run. None where there are fewer than two strategies or seeds.
     Friedman's test takes three strategies: of two, its p is Wilcoxon's.
     """
-    by_seed = areas(study).dropna().groupby("seed").mean()
+    by_seed = areas(study).dropna().groupby("seed").mean().round(9)  # so that what is equal but for rounding is a tie
     n_seeds, n_strategies = by_seed.shape
     if n_seeds < 2 or n_strategies < 2:
         return None
@@ -94,7 +94,8 @@ def _friedman(by_seed: pd.DataFrame) -> float:
 
 
 def _wilcoxon(first: pd.Series, second: pd.Series) -> float:
-    return 1.0 if (first == second).all() else float(stats.wilcoxon(first, second).pvalue)
+    differences = (first - second).round(9)
+    return 1.0 if (differences == 0).all() else float(stats.wilcoxon(differences).pvalue)
 
 
 def label_efficiency(study: pd.DataFrame) -> pd.DataFrame:
