@@ -110,7 +110,7 @@ def test_labels_of_another_oracle_make_another_study(tmp_path):
     write(tmp_path / "none", [0.5, 0.9], seed=2)
     found = studies.by_study(read_ledgers(tmp_path))
     assert {name.rpartition(", ")[2]: sorted(part.seed.unique()) for name, part in found.items()} == {
-        "oracle ": [0, 1, 2], "oracle careless": [0, 1],
+        "oracle none": [0, 1, 2], "oracle careless": [0, 1],
     }  # fmt: skip
     assert "labels of an oracle (careless) instead of the true classes (2 of 5 runs)" in beside.departures(
         studies.read_runs(tmp_path)

@@ -134,7 +134,8 @@ def _study_name(option: pd.Series, options: pd.DataFrame) -> str:
     name = f"protocol {option.protocol}, scenario {option.scenario}"
     alike = options[(options.protocol == option.protocol) & (options.scenario == option.scenario)]
     differing = [column for column in options.columns if alike[column].nunique(dropna=False) > 1]
-    return ", ".join([name, *(f"{column} {option[column]}" for column in differing)])
+    said = {column: "none" if option[column] == "" else option[column] for column in differing}
+    return ", ".join([name, *(f"{column} {value}" for column, value in said.items())])
 
 
 def brief_names(by_study: dict[str, pd.DataFrame]) -> dict[str, str]:
