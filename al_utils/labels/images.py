@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..data import folders
-from ..data.folders import part_of
 from ..datasets import load_dataset
 from ..image_keys import ImageKeys, keys_of_dataset, keys_of_files
 from ..person import Answer
@@ -71,7 +70,7 @@ def write_folders(labelled: Iterable[Answer], folder: Path, images: str, copy: b
     if folder.exists() and any(folder.iterdir()):
         raise LabelsError(f"{folder} is not empty. Give another folder.")
     images_there, labelled = NamedImages(images), list(labelled)
-    if odd := sorted({answer.label for answer in labelled if "/" in answer.label or part_of(answer.label)}):
+    if odd := sorted({answer.label for answer in labelled if "/" in answer.label or folders.part_of(answer.label)}):
         raise LabelsError(f"the class {odd[0]!r} cannot be the name of a class's folder: write NAME.csv instead.")
     for answer in labelled:
         number = images_there.number(answer.file, answer.digest)
