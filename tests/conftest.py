@@ -87,6 +87,14 @@ def two(tmp_path) -> Path:
     return tmp_path / "images"
 
 
+@pytest.fixture
+def path(tmp_path):
+    """A ledger with three of its five rounds, `little_ledgers.ROUNDS`."""
+    from little_ledgers import HEADER, ROUNDS, write_rounds
+
+    return write_rounds(tmp_path / "deep" / "run.jsonl", ROUNDS[:3], HEADER)
+
+
 @pytest.fixture(scope="session")
 def runs(cache_dir, tmp_path_factory):
     """The recorded runs of three strategies that had the same choice, by strategy."""
@@ -124,26 +132,3 @@ def tiny(**changes):
 
     base = dict(protocol="tuned", n_initial=20, n_query=5, n_rounds=2, n_valid=20, epochs=3, mc_samples=4)
     return ExperimentConfig.from_dict(base | changes)
-
-
-def a_header(**config) -> dict:
-    """A ledger's header without data behind it: the initial labels are the first images."""
-    from al_utils.config import ExperimentConfig
-
-    c = ExperimentConfig.from_dict(dict(protocol="tuned", device="cpu") | config)
-    data = {"name": c.dataset, "label": "", "checksum": "0", "classes": [str(digit) for digit in range(10)]}
-    return {"config": c.to_dict(), "data": data, "initial": list(range(c.n_initial)), "environment": {"torch": "1"}}
-
-
-def a_round(number: int, header: dict, accuracy: float = 0.5, **changes):
-    """The round of such a ledger: each queries the next images."""
-    from al_utils.ledger import Round
-    from al_utils.records import METRICS
-
-    c = header["config"]
-    n_labels = c["n_initial"] + number * c["n_query"]
-    n = c["n_query"] if number < c["n_rounds"] else 0
-    asked = dict(
-        queried=list(range(n_labels, n_labels + n)), scores=[0.5] * n, true_classes=[number % 10] * n, noisy=[False] * n
-    )
-    return Round(number, n_labels, dict.fromkeys(METRICS, accuracy), **(asked | {"seconds": {"fit": 1.0}} | changes))

@@ -55,6 +55,7 @@ with Ledger(ledger, header) as book:
         asked = dict(queried=queried, scores=[0.0] * n, true_classes=[0] * n, noisy=[False] * n)
         book.append(Round(round, n_initial + round * n_query, metrics, **asked, seconds={"fit": time.time()}))
 """
+NAME = "mnist5k__lenet__random__none__seed-"
 REPORT = 'from pathlib import Path\nprint("ledgers:", len(list(Path(ledgers).glob("*.jsonl"))), "<script>")'
 
 
@@ -170,3 +171,14 @@ def run_all(folder: Path, *arguments, **options) -> subprocess.Popen:
 
 def descendants(process: subprocess.Popen) -> set[int]:
     return {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
+
+
+def of_seeds(undisturbed, *seeds) -> dict:
+    return {f"{NAME}{seed}.jsonl": undisturbed[f"{NAME}{seed}.jsonl"] for seed in seeds}
+
+
+def hold(results: Path) -> Path:
+    """While this file is there, runs wait in their second round."""
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "hold").touch()
+    return results / "hold"

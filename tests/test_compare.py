@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, a_header, a_round
+from conftest import ROOT
+from little_ledgers import a_header, a_round, write_rounds
 from little_ledgers import write as ledger
 
-from al_utils.ledger import Ledger
 from al_utils.results import index, studies, sweeps, tables
 from al_utils.sweep import compare, page
 
@@ -18,9 +18,8 @@ def write(folder: Path, accuracy: float, checksum: str = "0", **config) -> None:
     header = a_header(**(dict(n_initial=20, n_query=5, n_rounds=1) | config))
     header["data"]["checksum"] = checksum
     c = header["config"]
-    with Ledger(folder / f"{c['model']}__{c['strategy']}__{c['seed']}.jsonl", header) as ledger:
-        for number in (0, 1):
-            ledger.append(a_round(number, header, accuracy))
+    rounds = [a_round(number, header, accuracy) for number in (0, 1)]
+    write_rounds(folder / f"{c['model']}__{c['strategy']}__{c['seed']}.jsonl", rounds, header)
 
 
 def both(folder: Path) -> dict[str, pd.DataFrame]:

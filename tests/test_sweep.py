@@ -11,7 +11,7 @@ import sys
 
 import pytest
 import yaml
-from little_sweeps import BASE, experiment, ledgers, run, stamps, write_notebook, write_sweep
+from little_sweeps import BASE, NAME, experiment, ledgers, run, stamps, write_notebook, write_sweep
 
 from al_utils.compute import cores
 from al_utils.ledger import LedgerError, read_ledger
@@ -195,7 +195,6 @@ FAULTS = {1: "sys.exit(0)", 2: "raise ValueError('no luck')", 3: "os.kill(os.get
 
 def test_failures_do_not_stop_a_sweep_and_what_is_finished_is_left_alone(tmp_path, undisturbed):
     file, results = write_sweep(tmp_path, seed=[0, 1, 2, 3, 4]), tmp_path / "reports" / "little"
-    name = "mnist5k__lenet__random__none__seed-"
     experiment(tmp_path, f"if round == 1 and seed: exec({FAULTS}[seed])")
     status, said = run(tmp_path, file, "--workers", 2, "--timeout", 15)
     errors = [
@@ -205,7 +204,7 @@ def test_failures_do_not_stop_a_sweep_and_what_is_finished_is_left_alone(tmp_pat
         "TimeoutError: not finished after the limit of 15",
     ]
     for seed, error in enumerate(errors, start=1):
-        assert f"FAILED {name}{seed}: {error}" in said and f"{name}{seed}.failed.ipynb" in said, said
+        assert f"FAILED {NAME}{seed}: {error}" in said and f"{NAME}{seed}.failed.ipynb" in said, said
     assert status == 1 and "Traceback" not in said
     assert "Dask dashboard: http://127.0.0.1" in said and "done 1  failed 4  running 0  of 5 runs" in said
     html = (results / "report.html").read_text()
@@ -216,7 +215,7 @@ def test_failures_do_not_stop_a_sweep_and_what_is_finished_is_left_alone(tmp_pat
     before = stamps(results)
     status, said = run(tmp_path, file, "--workers", 2)
     changed = {name for name, stamp in stamps(results).items() if before.get(name) != stamp}
-    again = {f"{name}{seed}.{ending}" for seed in FAULTS for ending in ("ipynb", "jsonl")}
+    again = {f"{NAME}{seed}.{ending}" for seed in FAULTS for ending in ("ipynb", "jsonl")}
     assert status == 0 and changed == again | {"report.ipynb", "report.html"}
     assert ledgers(results) == undisturbed and not list(results.glob("*.failed.ipynb"))
 
@@ -229,7 +228,7 @@ def test_failures_do_not_stop_a_sweep_and_what_is_finished_is_left_alone(tmp_pat
     assert stamps(results) == before
     write_sweep(tmp_path, base=BASE | {"epochs": 2}, seed=[0])
     assert run(tmp_path, file, "--force")[0] == 0
-    assert read_ledger(results / "mnist5k__lenet__random__none__seed-0.jsonl")[0]["config"]["epochs"] == 2
+    assert read_ledger(results / f"{NAME}0.jsonl")[0]["config"]["epochs"] == 2
 
 
 def test_results_that_came_with_the_project_are_the_sweeps_results(tmp_path, undisturbed):
