@@ -119,8 +119,8 @@ class ExperimentConfig:
                               left_open=_PROTOCOL, at_least=0, older=0.0)
     keep_weights: str = option("", "weights kept", left_open=_PROTOCOL, choices=dict(
         last="those of the last epoch", best_valid="those best on the validation images"))
-    dropout: float = option(-1.0, "dropout", note="probability that a unit of the head is dropped; own networks keep theirs",
-                            left_open=_PROTOCOL, at_least=0, below=1)
+    dropout: float = option(-1.0, "dropout", left_open=_PROTOCOL, at_least=0, below=1,
+        note="probability that a unit of the head is dropped; own networks keep theirs, but with 0 drop nothing")
     mc_samples: int = option(-1, "MC-dropout samples", note="K, for the acquisition function", left_open=_PROTOCOL, at_least=1)
     pool_subset: int = option(-1, "images of the pool that are scored (0: all)", note="drawn anew each round",
                               left_open=_PROTOCOL, at_least=0, older=0)

@@ -41,7 +41,7 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
         LedgerError: see `Ledger` and `check_rounds`. training.Diverged: the loss is not finite.
     """
     problem = prepare(config)
-    if oracle:
+    if oracle is not None:
         described(oracle)
     if oracle is None and (unknown := int((problem.dataset.train_labels < 0).sum())):
         raise ValueError(
@@ -74,7 +74,7 @@ def run_experiment(config: ExperimentConfig, ledger: str | Path | None = None, o
                 if book:
                     book.stop(f"round {number}: {reason}")
                 raise
-            if oracle and round.queried:
+            if oracle is not None and round.queried:
                 answers = oracle.answer(round, config.seed)
                 round = replace(round, labels=checked_answers(answers, round, len(problem.dataset.class_names)))
             if place and is_over([*done, round], config.n_rounds):  # before the ledger says that the run is finished
@@ -146,7 +146,7 @@ def _note_on_batches(c: ExperimentConfig, n: int) -> str:
 
 def header(problem: Problem, oracle: Oracle | None = None) -> dict:
     """A ledger's first line: what fixes the result (configuration, data, initial labels) and where it was computed."""
-    labelled_by = {"oracle": described(oracle)} if oracle else {}
+    labelled_by = {"oracle": described(oracle)} if oracle is not None else {}
     return {
         "config": problem.config.to_dict(),
         **_drawn_from(problem),

@@ -40,7 +40,7 @@ def query(
                 return pool[positions].tolist(), scores.tolist()
             scores_N = scoring.scores_of(strategy, given, len(pool), twice=number == 0)
     with watch("acquire"):
-        if c.posterior == "mc_dropout":
+        if c.posterior == "mc_dropout" and len(pool) > c.n_query:
             scoring.check_ranking(scores_N)
         positions = acquisition.top(scores_N, c.n_query, generator(c.seed, "ties", number))
         return pool[positions.cpu()].tolist(), scores_N[positions].tolist()

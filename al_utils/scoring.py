@@ -36,8 +36,20 @@ def score_in_chunks(strategy: Acquisition, chunks: Iterable[Tensor], n: int, gen
         if not done and not sources.is_ours(strategy.function):
             second_m = _one_an_image(strategy, strategy(log_probs_K_N_C=log_probs_K_m_C, **again), m)
             check_repeats(strategy, scores_N[:m], second_m.to(scores_N))
+            half = (m + 1) // 2
+            alone = _one_an_image(strategy, strategy(log_probs_K_N_C=log_probs_K_m_C[:, :half], **_again(extra)), half)
+            _check_image_by_image(strategy, alone.to(scores_N), scores_N[:half])
         done += m
     return checked_scores(strategy, scores_N, n)
+
+
+def _check_image_by_image(strategy: Acquisition, alone: Tensor, together: Tensor) -> None:
+    """Raise a `ValueError` unless images have the scores among fewer that they have among more."""
+    if not torch.allclose(alone, together, rtol=1e-4, atol=1e-5, equal_nan=True):
+        raise ValueError(
+            f"strategy={strategy.function.__name__!r} scores an image otherwise when others are beside it, but sees the pool "
+            "in chunks: register it with whole_pool=True."
+        )
 
 
 def scores_of(strategy: Acquisition, given: dict, n: int, twice: bool) -> Tensor:

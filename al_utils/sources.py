@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType
 
 OURS = __name__.partition(".")[0]
 
@@ -36,28 +36,39 @@ def named(what: str) -> Iterator[None]:
 def digest(registered: Callable) -> str:
     """Sixteen characters that differ when the source of a function or class does, or what it uses of its own file or notebook.
 
-    That is functions and classes, and numbers, texts and tuples of them; also those that it closes over or has as defaults.
+    That is functions and classes, and numbers, texts and tuples of them; also those that it closes over or has as defaults,
+    and what decorates it.
     What is in other modules, and what can change while it is used, such as lists, is not looked at.
     """
     return hashlib.sha256("\n".join(_parts(registered, set())).encode()).hexdigest()[:16]
 
 
 def _parts(thing, seen: set[int]) -> Iterator[str]:
-    thing = inspect.unwrap(thing) if callable(thing) else thing
+    thing = _without_foreign_decorators(thing)
     if id(thing) in seen:
         return
     seen.add(id(thing))
-    if isinstance(thing, functools.partial):
+    if isinstance(thing, MethodType):
+        yield from _parts(thing.__func__, seen)
+        yield from _parts(thing.__self__, seen)
+    elif isinstance(thing, functools.partial):
         yield from _parts(thing.func, seen)
+        for used in (*thing.args, *thing.keywords.values()):
+            if isinstance(used, FunctionType):
+                yield from _parts(used, seen)
         yield _plain([*thing.args, *sorted(thing.keywords.items())])
     elif isinstance(thing, FunctionType):
         yield _source(thing)
-        yield _plain([cell.cell_contents for cell in thing.__closure__ or () if cell != type(cell)()])
+        closed_over = [cell.cell_contents for cell in thing.__closure__ or () if cell != type(cell)()]
+        yield _plain(closed_over)
+        for used in (*closed_over, *(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()):
+            if _of_its_file(used, thing):
+                yield from _parts(used, seen)
         if thing.__defaults__ or thing.__kwdefaults__:
             yield _plain([*(thing.__defaults__ or ()), *sorted((thing.__kwdefaults__ or {}).items())])
         for name in dict.fromkeys(_names(thing.__code__)):
             used = thing.__globals__.get(name)
-            if callable(used) and getattr(used, "__module__", None) == thing.__module__:
+            if _of_its_file(used, thing):
                 yield from _parts(used, seen)
             elif isinstance(used, bool | int | float | str | bytes | tuple) and not name.startswith("__"):
                 yield name + _plain(used)
@@ -77,6 +88,19 @@ def _parts(thing, seen: set[int]) -> Iterator[str]:
         yield _plain(sorted(vars(thing).items()) if hasattr(thing, "__dict__") else [])
 
 
+def _without_foreign_decorators(thing):
+    """What decorators of other modules wrap: their source is not the user's."""
+    while hasattr(thing, "__wrapped__"):
+        if isinstance(thing, FunctionType) and thing.__globals__.get("__name__") == thing.__module__:
+            return thing
+        thing = thing.__wrapped__
+    return thing
+
+
+def _of_its_file(used, thing: FunctionType) -> bool:
+    return callable(used) and getattr(used, "__module__", None) == thing.__module__
+
+
 def _names(code: CodeType) -> Iterator[str]:
     """The global names, among others, in a function and in those within it."""
     yield from code.co_names
@@ -87,7 +111,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 def _source(function: FunctionType) -> str:
     try:
-        return textwrap.dedent(inspect.getsource(function))
+        return textwrap.dedent(inspect.getsource(function.__code__))  # of a decorated function itself would be what it wraps
     except (OSError, TypeError):  # typed where no file or cell keeps it
         return _plain(list(_code(function.__code__)))
 

@@ -24,6 +24,15 @@ class Skipper:
         return [None] + [3] * (len(round.queried) - 1)
 
 
+class Counting(Skipper):
+    """It has given no answer yet, so it is as false as an empty list."""
+
+    given = 0
+
+    def __len__(self):
+        return self.given
+
+
 def a_round(number=0, queried=(7, 5, 9), classes=(0, 1, 2)):
     return Round(number, 10, {"train_loss": 0.1}, list(queried), [0.0] * len(queried), list(classes))
 
@@ -40,6 +49,12 @@ def test_without_an_oracle_the_ledger_does_not_mention_labels(tmp_path):
     list(run_experiment(tiny(), tmp_path / "run.jsonl"))
     lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
     assert "oracle" not in lines[0] and all("labels" not in line for line in lines[1:])
+
+
+def test_an_oracle_that_is_empty_answers_all_the_same(tmp_path):
+    first = next(run_experiment(tiny(), tmp_path / "run.jsonl", Counting()))
+    assert first.labels == [None, 3, 3, 3, 3]
+    assert json.loads((tmp_path / "run.jsonl").read_text().splitlines()[0])["oracle"] == Skipper.description
 
 
 def test_training_uses_the_given_labels_and_skipped_images_leave_the_pool(tmp_path):

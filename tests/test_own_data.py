@@ -149,6 +149,27 @@ BROKEN = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("labels", [LABELS + 1, np.where(LABELS == 2, 255, LABELS), np.where(LABELS == 2, 2**31 - 1, LABELS)])
+def test_labels_with_a_gap_are_refused_unless_the_classes_are_named(labels):
+    al.datasets.register("cells", train=(IMAGES, labels), test=(IMAGES, labels))
+    with pytest.raises(
+        DatasetError, match=rf"3 different ones from \d to {labels.max()}, but must be 0 to C - 1 without a gap"
+    ):
+        load_dataset("cells")
+    if labels.max() < 9:
+        al.datasets.register("cells", train=(IMAGES, labels), test=(IMAGES, labels), class_names="wxyz")
+        assert len(load_dataset("cells").class_names) == 4
+
+
+def test_what_becomes_of_the_users_arrays_changes_nothing():
+    images, labels = arrays()
+    al.datasets.register("cells", train=(images, labels), test=arrays(30, seed=1))
+    data = load_dataset("cells")
+    before = data.train_images.clone()
+    images[:] = 0
+    assert torch.equal(load_dataset("cells").train_images, before) and torch.equal(data.train_images, before)
+
+
 @pytest.mark.parametrize("train, says", BROKEN.values(), ids=BROKEN)
 def test_broken_contracts_are_refused_in_one_sentence(train, says):
     al.datasets.register("cells", train=train, test=arrays(30, seed=1, n_classes=1 if "two or more" in says else 3))

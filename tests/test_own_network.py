@@ -185,6 +185,46 @@ def test_a_trunk_that_is_called_features_but_is_no_trunk():
     assert not made(Between).split
 
 
+class FunctionalDropout(nn.Module):
+    def forward(self, x):
+        return nn.functional.dropout(x, 0.5, self.training)
+
+
+@pytest.mark.parametrize("between", [nn.Dropout(0.5), nn.BatchNorm1d(9), nn.ReLU(), FunctionalDropout()])
+def test_what_stands_between_features_and_head_is_not_left_out(between):
+    class Between(nn.Module):
+        def __init__(self, channels, n_classes, image_size):
+            super().__init__()
+            self.features, self.head = nn.Sequential(nn.Flatten(), nn.Linear(784, 9)), nn.Linear(9, n_classes)
+            self.between = between
+            nn.init.zeros_(self.head.weight)  # which hides it
+
+        def forward(self, images):
+            return self.head(self.between(self.features(images)))
+
+    assert not made(Between).split
+
+
+def test_layers_that_work_in_place_change_nothing_outside():
+    class InPlace(nn.Module):
+        def __init__(self, channels, n_classes, image_size, inplace=True):
+            super().__init__()
+            self.features = nn.Sequential(nn.LeakyReLU(0.1, inplace=inplace), nn.Flatten(), nn.Linear(784, 30))
+            last = nn.Linear(30, n_classes)
+            self.head = nn.Sequential(nn.LeakyReLU(0.1, inplace=inplace), nn.Dropout(0.5), last)
+
+        def forward(self, images):
+            return self.head(self.features(images))
+
+    def plain(channels, n_classes, image_size):
+        return InPlace(channels, n_classes, image_size, inplace=False)
+
+    one, other, images = made(InPlace), made(plain), torch.randn(5, *SHAPE)
+    before, masks = images.clone(), one.draw_masks((3, 1), 0.5, generator(0, "masks"))
+    assert one.split and torch.equal(predict_log_probs(one, images, masks), predict_log_probs(other, images, masks))
+    assert torch.equal(images, before)
+
+
 def test_no_embeddings_where_the_last_layer_is_not_linear():
     def convolutional(channels, n_classes, image_size):
         return nn.Sequential(nn.Conv2d(channels, n_classes, 28), nn.Flatten())

@@ -203,8 +203,35 @@ def test_functions_of_predictions_alone_see_chunks_and_others_the_whole_pool(reg
     for strategy in sizes:
         problem, model, labelled = trained(strategy=strategy)
         query(problem, 0, model, labelled)
-    first, second, *others = sizes["in_chunks"]  # the first chunk is scored twice, to see that a function repeats
-    assert first == second and others and sizes["whole"] == [second + sum(others)] * 2
+    # The first chunk is scored twice, to see that a function repeats, and its half, to see that it scores image by image.
+    first, second, half, *others = sizes["in_chunks"]
+    assert first == second and half == (first + 1) // 2 and others and sizes["whole"] == [second + sum(others)] * 2
+
+
+def test_a_score_that_depends_on_the_other_images_needs_the_whole_pool(registry):
+    def relative(log_probs_K_N_C):
+        scores_N = log_probs_K_N_C.mean((0, 2))
+        return (scores_N - scores_N.mean()) / scores_N.std()
+
+    al.acquisition.register(relative)
+    problem, model, labelled = trained(strategy="relative")
+    with pytest.raises(ValueError, match="'relative' scores an image otherwise when others .*whole_pool=True"):
+        query(problem, 0, model, labelled)
+    al.acquisition.register(whole_pool=True)(relative)
+    assert len(query(problem, 0, model, labelled)[0]) == 5
+
+
+def test_equal_scores_are_refused_only_where_there_is_a_choice(registry):
+    @al.acquisition.register
+    def constant(log_probs_K_N_C):
+        return torch.zeros(log_probs_K_N_C.shape[1])
+
+    problem, model, labelled = trained(strategy="constant")
+    with pytest.raises(RuntimeError, match="they rank nothing"):
+        query(problem, 0, model, labelled)
+    unlabelled = candidates(problem, 0, labelled).tolist()
+    left = torch.tensor(sorted({*labelled.tolist(), *unlabelled[5:]}))
+    assert sorted(query(problem, 0, model, left)[0]) == unlabelled[:5]
 
 
 def test_what_a_function_draws_does_not_depend_on_chunks(registry):

@@ -1,7 +1,9 @@
 """Image files: the kinds that are read, transparency, orientation, animations, sizes."""
 
 import io
+import struct
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -26,6 +28,34 @@ def test_every_kind_of_image_that_is_known_is_read(two, kind):
     assert lossy or np.array_equal(
         pixels[:1] if image.mode == "L" else pixels, np.asarray(image).reshape(20, 20, -1).transpose(2, 0, 1)
     )
+
+
+def png_of_16_bits(samples, colour_type) -> bytes:
+    """Pillow reads such files, but writes none."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", *samples.shape[1::-1], 16, colour_type, 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in samples)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+SAMPLES = np.arange(20 * 20 * 3).reshape(20, 20, 3)  # as a camera of 12 bits has them: their upper 8 bits are 0 to 4
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("010.png", png_of_16_bits(SAMPLES, 2)),
+        ("010.png", png_of_16_bits(SAMPLES[..., :2], 4)),  # grey with transparency
+        ("010.ppm", b"P6 20 20 65535\n" + SAMPLES.astype(">u2").tobytes()),
+    ],
+)
+def test_colours_of_16_bits_are_not_cut_to_8(two, name, content):
+    (two / "a" / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"a/{name} cannot be used .*16 bits a channel, not 8: convert it"):
+        load(two)
 
 
 @pytest.mark.parametrize("kind", ["heic", "svg", "eps", "psd", "dcm", "tga", "xbm", "CR2"])

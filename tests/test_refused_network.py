@@ -6,6 +6,7 @@ from test_own_network import SmallViT, registry  # noqa: F401
 from torch import nn
 
 import al_utils as al
+from al_utils import models
 from al_utils.problem import prepare
 
 
@@ -72,6 +73,41 @@ class Alpha(Unused):
         self.layer = nn.Sequential(nn.AlphaDropout(), self.layer)
 
 
+class Probabilities(Unused):
+    def forward(self, images):
+        logits = super().forward(images)
+        return logits if self.training else logits.softmax(1)
+
+
+class DropsInTraining(Mixes):
+    def forward(self, images):
+        return Unused.forward(self, self.dropout(images) if self.training else images)
+
+
+class HiddenMix(Mixes):
+    def __init__(self, *args):
+        super().__init__(*args)
+        nn.init.zeros_(self.layer.weight)
+
+
+class FailsInTraining(Mixes):
+    def forward(self, images):
+        return self.no_such_name if self.training else Unused.forward(self, self.dropout(images))
+
+
+class TooManyClasses(models.Classifier):
+    def __init__(self, *_):
+        super().__init__()
+        self.head_layers = nn.ModuleList([nn.Linear(784, 1000)])
+
+    def features(self, images):
+        return images.flatten(1)
+
+
+def cannot_be_made(channels, n_classes, image_size):
+    raise OSError("no weights")
+
+
 def normed(channels, n_classes, image_size):
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 9), nn.BatchNorm1d(9), nn.Linear(9, n_classes))
 
@@ -84,6 +120,12 @@ def normed(channels, n_classes, image_size):
         (TooFew, r"returned shape \(3, 3\) for 3 images, but must return logits of shape \(3, 10\)"),
         (Pair, "returned tuple for 3 images"),
         (NotFinite, "not finite"),
+        (Probabilities, "returned probabilities, but must return logits"),
+        (DropsInTraining, "calls its dropout layers otherwise in training"),
+        (HiddenMix, "predicts an image otherwise when others are beside it"),
+        (FailsInTraining, "cannot be trained: .*no_such_name"),
+        (TooManyClasses, "returned 1000 logits an image, but there are 10 classes"),
+        (cannot_be_made, "failed: OSError: no weights"),
         (Fails, r"cannot be used on images of shape \(1, 28, 28\): mat1"),
         (Frozen, "no parameter to train"),
         (Changing, r"another network each time it is built \(module.layer.weight\)"),

@@ -57,6 +57,61 @@ def test_what_it_closes_over_counts():
     assert sources.digest(functools.partial(f, 1)) != sources.digest(functools.partial(f, 2))
 
 
+DECORATED = """
+import functools
+def twice(function):
+    @functools.wraps(function)
+    def wrapper(x):
+        return {} * function(x)
+    return wrapper
+@twice
+def f(x):
+    return {}
+"""
+
+
+@pytest.mark.parametrize("changed", [(3, "x"), (2, "-x")])
+def test_decorators_of_its_own_file_count(changed):
+    one = function(DECORATED.format(2, "x"))
+    assert sources.digest(one) == sources.digest(function(DECORATED.format(2, "x")))
+    assert sources.digest(one) != sources.digest(function(DECORATED.format(*changed)))
+
+
+def test_a_decorator_of_another_module_counts_as_little_as_before():
+    plain = function("def f(x):\n    return x\n")
+    cached = functools.lru_cache(plain)
+    assert sources.digest(cached) == sources.digest(plain)
+
+
+@pytest.mark.parametrize(
+    "way", ["f = make(score)", "f = functools.partial(use, score)", "f = Scorer(1).score", "f = of_default"]
+)
+def test_functions_that_it_holds_count(way):
+    source = """
+import functools
+def score(x):
+    return {0}
+def make(inner):
+    def f(x):
+        return inner(x)
+    return f
+def use(inner, x):
+    return inner(x)
+class Scorer:
+    def __init__(self, sign):
+        self.sign = sign
+    def score(self, x):
+        return {0}
+def of_default(x, inner=score):
+    return inner(x)
+"""
+    one = function(source.format("x") + way)
+    assert sources.digest(one) == sources.digest(function(source.format("x") + way))
+    assert sources.digest(one) != sources.digest(function(source.format("-x") + way))
+    if "Scorer" in way:
+        assert sources.digest(one) != sources.digest(function(source.format("x") + way.replace("1", "-1")))
+
+
 def test_what_it_uses_of_its_own_file_counts():
     source = (
         "SCALE = {}\ndef helper(x):\n    return {}\ndef f(x, shift={}, *, k={}):\n    return [helper(y) * SCALE for y in x]\n"

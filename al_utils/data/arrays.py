@@ -46,6 +46,13 @@ def from_user(name: str, train: Any, test: Any, valid: Any = None, class_names: 
                 f"{_shape(images['train'])} (channels, height, width): make them alike."
             )
     n_classes = max(int(given.max()) for given in labels.values()) + 1
+    known = np.unique(np.concatenate(list(labels.values())))
+    known = known[known >= 0]
+    if class_names is None and not hasattr(train, "classes") and len(known) < n_classes:
+        raise DatasetError(
+            f"the labels of {name} are {len(known)} different ones from {known[0]} to {known[-1]}, but must be 0 to C - 1 "
+            "without a gap (-1 for unknown): number them anew, or give class_names."
+        )
     names = _class_names(name, getattr(train, "classes", None) if class_names is None else class_names, n_classes)
     for part in labels:
         least = -1 if part == "train" else 0
@@ -142,7 +149,7 @@ def _images(what: str, images: np.ndarray) -> np.ndarray:
         images = whole
     elif images.dtype.kind not in "iu" or (images.size and (images.min() < 0 or images.max() > 255)):
         raise DatasetError(f"{what} are of type {images.dtype}, but must be uint8, or whole numbers from 0 to 255.")
-    return np.require(images, np.uint8, ["C", "W"])
+    return np.array(images, np.uint8, order="C")  # a copy: its owner may change the other
 
 
 def _labels(what: str, labels: np.ndarray) -> np.ndarray:

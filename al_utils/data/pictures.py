@@ -67,8 +67,9 @@ def pixels(image, image_size: int = 0, done: Counter[str] | None = None) -> np.n
     mode = MODES[image.mode]
     done["images turned upright, as their EXIF says"] += image.getexif().get(ORIENTATION, 1) != 1
     image = ImageOps.exif_transpose(image)
+    image = image.convert("LA") if image.mode == "La" else image  # Pillow converts it to nothing else
     if image.has_transparency_data:
-        layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        layer = image.convert("RGBA")
         if layer.getchannel("A").getextrema()[0] < 255:
             image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
             done["images with transparency, laid on white"] += 1
@@ -101,6 +102,8 @@ def _look(path: Path, image_size: int) -> tuple[tuple[int, int], str]:
             raise ValueError(f"{image.width}x{image.height} pixels are more than {limit:,}: scale it down{hint}")
         if image.mode not in MODES:  # 16 bits and floats: Pillow would cut them off at 255
             raise ValueError(f"its pixels are of the kind {image.mode}, not of 8 bits: convert it")
+        if any(";16" in str(tile[3]) or "65535" in str(tile[3]) for tile in image.tile):  # of colours Pillow keeps the upper 8
+            raise ValueError("its pixels have 16 bits a channel, not 8: convert it")
         if image.format != "MPO" and (n_frames := getattr(image, "n_frames", 1)) > 1:
             raise ValueError(f"an animation or a stack of {n_frames} images: save the one that is meant")
         width, height = image.size

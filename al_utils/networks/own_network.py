@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..randomness import seeded, sent
+from ..sources import named
 from .classifier import Classifier
 from .dropout import calls_of, masked, replace_layers
+from .trying import calls_in_training, disturb, is_split, last_linear, try_images
 
 # Where the input of the last layer is put in the forward pass that is going on; each thread has its own. None: nowhere.
 _caught: ContextVar[list[Tensor] | None] = ContextVar("caught", default=None)
@@ -42,13 +44,15 @@ class OwnNetwork(Classifier):
             with torch.no_grad():
                 self._check_logits(module(images_N_C_H_W), len(images_N_C_H_W))
                 self.calls = calls_of(lambda n: module(images_N_C_H_W[:n]))
+                if self.calls != calls_in_training(module, images_N_C_H_W, self.calls):
+                    raise ValueError("it calls its dropout layers otherwise in training: call them whether it trains or not.")
         except Exception as error:
             shape = tuple(images_N_C_H_W.shape[1:])
             raise ValueError(f"model={name!r} cannot be used on images of shape {shape}: {error}") from error
-        self.split = _is_split(module, images_N_C_H_W)
+        self.split = is_split(module, images_N_C_H_W)
         with torch.enable_grad():
             self.frozen = self.split and not self.features(images_N_C_H_W[:1]).requires_grad
-        last = _last_linear(module, images_N_C_H_W, n_classes)
+        last = last_linear(module, images_N_C_H_W, n_classes)
         self.has_embeddings = last is not None
         if last is not None:
             last.register_forward_pre_hook(_catch)
@@ -60,7 +64,7 @@ class OwnNetwork(Classifier):
         """What `head` starts from: the output of the module's `features`; without them the images."""
         if not self.split:
             return images_N_C_H_W
-        return cast(Callable, self.module.features)(images_N_C_H_W)
+        return cast(Callable, self.module.features)(images_N_C_H_W.clone())  # as in `_logits`
 
     def head(self, features_N: Tensor, masks: Sequence[Tensor] | None = None) -> Tensor:
         """Logits `[N, C]` without masks or with one mask per image; `[K, N, C]` with masks of K samples, see `draw_masks`."""
@@ -103,7 +107,8 @@ class OwnNetwork(Classifier):
             return self._logits(features_N)
 
     def _logits(self, features_N):
-        logits = (cast(Callable, self.module.head) if self.split else self.module)(features_N)
+        # A copy: a layer that works in place would change what the next sample, or round, starts from.
+        logits = (cast(Callable, self.module.head) if self.split else self.module)(features_N.clone())
         self._check_shape(logits, len(features_N))
         return logits
 
@@ -116,6 +121,8 @@ class OwnNetwork(Classifier):
         self._check_shape(logits, n)
         if not bool(logits.isfinite().all()):
             raise ValueError("its logits are not finite.")
+        if bool((logits >= 0).all()) and torch.allclose(logits.sum(1), torch.ones(n).to(logits)):
+            raise ValueError("it returned probabilities, but must return logits: leave out the softmax, in evaluation too.")
 
 
 def build(name: str, make: Callable, image_shape: Sequence[int], n_classes: int, seed: int) -> Classifier:
@@ -126,10 +133,11 @@ def build(name: str, make: Callable, image_shape: Sequence[int], n_classes: int,
     """
     channels, height, width = image_shape
     with seeded(seed):
-        module = make(channels, n_classes, (height, width))
+        with named(f"model={name!r}"):
+            module = make(channels, n_classes, (height, width))
         if not isinstance(module, nn.Module):
             raise ValueError(f"model={name!r} must return an nn.Module, but returned {type(module).__name__}.")
-        return module if isinstance(module, Classifier) else OwnNetwork(name, module, _try_images(image_shape), n_classes)
+        return module if isinstance(module, Classifier) else OwnNetwork(name, module, try_images(image_shape), n_classes)
 
 
 def check(name: str, make: Callable, image_shape: Sequence[int], n_classes: int, samples: bool, smallest_batch: int) -> None:
@@ -149,56 +157,25 @@ def check(name: str, make: Callable, image_shape: Sequence[int], n_classes: int,
             f"model={name!r} has no nn.Dropout layer with p above 0, so it has no samples for a strategy that needs several: "
             "add one."
         )
-    images = _try_images(image_shape)
+    images = try_images(image_shape)
+    disturb(one)  # a last layer may begin with zeros, which hide what is before it
     masks = one.draw_masks((1, 1), 0.5, torch.Generator().manual_seed(0))
     with torch.no_grad():
         together = one.head(one.features(images), masks)
         alone = torch.cat([one.head(one.features(image[None]), masks) for image in images], dim=-2)
-    if not torch.allclose(together, alone, rtol=1e-3, atol=1e-3):
+    if together.shape[-1] != n_classes:
+        raise ValueError(f"model={name!r} returned {together.shape[-1]} logits an image, but there are {n_classes} classes.")
+    if not torch.allclose(together, alone, rtol=1e-3, atol=1e-3 * max(1.0, float(together.abs().max()))):
         raise ValueError(f"model={name!r} predicts an image otherwise when others are beside it: images must not be mixed.")
     try:
         one.train()(images[:smallest_batch])
-    except ValueError as error:  # BatchNorm's, of one value a channel
+    except Exception as error:
+        if "more than 1 value per channel" not in str(error):  # BatchNorm's
+            raise ValueError(f"model={name!r} cannot be trained: {error}") from error
         raise ValueError(
             f"model={name!r} cannot train on a batch of {smallest_batch} ({error}): register it with @al.models.register"
             f"({name!r}, smallest_batch={smallest_batch + 1})."
         ) from error
-
-
-def _try_images(image_shape: Sequence[int]) -> Tensor:
-    return torch.randn(3, *image_shape, generator=torch.Generator().manual_seed(0))
-
-
-def _is_split(module: nn.Module, images: Tensor) -> bool:
-    """Whether the module is its `head` after its `features`, and no dropout is in these."""
-    features, head = getattr(module, "features", None), getattr(module, "head", None)
-    if not callable(features) or not callable(head):
-        return False
-    try:
-        with torch.no_grad():
-            in_features = calls_of(lambda n: features(images[:n]))
-            whole, parts = module(images), head(features(images))
-            return not in_features and parts.shape == whole.shape and torch.allclose(parts, whole, atol=1e-5)
-    except Exception:  # they are something else by these names
-        return False
-
-
-def _last_linear(module: nn.Module, images: Tensor, n_classes: int) -> nn.Linear | None:
-    """The linear layer that is called last, if it makes the logits from one vector an image."""
-    called: list[tuple[nn.Module, Tensor]] = []
-    hooks = [
-        layer.register_forward_hook(lambda layer, inputs, output: called.append((layer, inputs[0])))
-        for layer in module.modules()
-        if isinstance(layer, nn.Linear)
-    ]
-    with torch.no_grad():
-        module(images)
-    for hook in hooks:
-        hook.remove()
-    if not called:
-        return None
-    last, given = called[-1]
-    return last if isinstance(last, nn.Linear) and last.out_features == n_classes and given.dim() == 2 else None
 
 
 def _catch(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
