@@ -120,7 +120,7 @@ class ExperimentConfig:
     keep_weights: str = option("", "weights kept", left_open=_PROTOCOL, choices=dict(
         last="those of the last epoch", best_valid="those best on the validation images"))
     dropout: float = option(-1.0, "dropout", left_open=_PROTOCOL, at_least=0, below=1,
-        note="probability that a unit of the head is dropped; own networks keep theirs, but with 0 drop nothing")
+        note="probability of each unit of the head; own networks keep theirs, at 0 none")
     mc_samples: int = option(-1, "MC-dropout samples", note="K, for the acquisition function", left_open=_PROTOCOL, at_least=1)
     pool_subset: int = option(-1, "images of the pool that are scored (0: all)", note="drawn anew each round",
                               left_open=_PROTOCOL, at_least=0, older=0)
@@ -200,7 +200,12 @@ def run_name(config: ExperimentConfig, also: tuple[str, ...] = ()) -> str:
         values["dataset"] = f"{kind}-{PurePath(path).name}"
     parts = [str(values[name]) for name in NAME_FIELDS[:-1]] + [f"seed-{config.seed}"]
     parts += [f"{name}-{values[name]}" for name in also if name not in NAME_FIELDS]
-    return "__".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).lstrip(".") for part in parts)
+    return "__".join(map(file_name, parts))
+
+
+def file_name(text: str) -> str:
+    """The text with what a file name may hold: letters, digits and `._-`, and no dot at its beginning."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip(".")
 
 
 def recorded(values: Mapping) -> dict:

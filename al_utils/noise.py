@@ -251,8 +251,8 @@ class Images:
         return batch
 
     def image(self, number: int) -> Tensor:
-        """One of them, `[C, H, W]`."""
-        return self[number : number + 1][0]
+        """One of them, `[C, H, W]`, to be looked at: with noise that is redrawn at each access, always the same draw."""
+        return self.redrawn(torch.Generator(self.pixels.device).manual_seed(number))[number : number + 1][0]
 
     def redrawn(self, generator: torch.Generator) -> "Images":
         """These images with noise that is redrawn at each access coming from `generator`; fixed noise stays."""

@@ -166,13 +166,18 @@ class Person:
                     if not self.handed_in and not self._stopped:
                         continue  # taken back
                 given = self.handed_in
-                known = self.known()
+                labels = self.labels(round)
                 self.round, self.handed_in = None, False
                 if not given:
                     raise Stopped("stopped by the person")
             self._changed()
-            labels = [known[image].label if image in known else "" for image in round.queried]
-            return [self.class_names.index(label) if label else None for label in labels]
+            return labels
+
+    def labels(self, round: Round) -> list[int | None]:
+        """The classes that the answers to a round name; None where an image has none."""
+        known = self.known(round)
+        labels = [known[image].label if image in known else "" for image in round.queried]
+        return [self.class_names.index(label) if label else None for label in labels]
 
     def answers(self, number: int) -> dict[ImageKey, Answer]:
         """The answers of round `number` that hold, in the order in which they were given."""

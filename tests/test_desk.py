@@ -122,3 +122,19 @@ def test_one_image_at_a_time_labels_what_was_seen(desk):
     desk.page.keyboard.press("d")
     desk.page.keyboard.press("d")  # pressed twice: nothing that is not seen yet
     assert desk.answers() == [(11, "cat"), (12, "dog")]
+
+
+@pytest.mark.parametrize("reply", ["none", "between two digits", "after each answer"])
+def test_keys_of_two_digits_in_a_grid_are_read_one_by_one(desk, reply):
+    classes = [f"class {c}" for c in range(40)]
+    asked = dict(classes=classes, keys=[f"{c:02d}" for c in range(40)])
+    desk.put(**asked)
+    for image, key in ((11, "05"), (12, "17"), (13, "23")):
+        desk.tile(image).focus()
+        desk.page.keyboard.press(key[0])
+        if reply == "between two digits":
+            desk.put(**asked)
+        desk.page.keyboard.press(key[1])
+        if reply == "after each answer":
+            desk.put(**asked)
+    assert desk.answers() == [(11, "class 5"), (12, "class 17"), (13, "class 23")]

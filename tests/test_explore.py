@@ -38,6 +38,15 @@ def test_explorer_runs_stops_and_goes_on_like_a_plain_run(tmp_path):
     assert "data:image/png" in again.picture.value and "BALD, round 1" in again._queries[config].value
 
 
+def test_the_form_asks_for_what_it_was_given(tmp_path):
+    given = FIELDS | dict(protocol="paper", clip_norm=1.0, lr=0.012345678, noise="gaussian", noise_rate=0.5, mc_samples=3)
+    strategies = ["random", "bald_flipped"]
+    panel = explore.Explorer(tmp_path, strategies, **given)
+    assert panel.configs() == [ExperimentConfig(strategy=name, **given) for name in strategies]
+    panel.form.fields["protocol"].value = "tuned"
+    assert panel.form.fields["clip_norm"].value == "1"  # it was chosen
+
+
 def test_explorer_says_what_is_wrong(tmp_path):
     panel = explore.Explorer(tmp_path, ["random"], **FIELDS)
     panel.form.fields["dataset"].value = "folder:<b>nowhere"

@@ -1,5 +1,8 @@
 """03 without a browser: the list of runs, the views of their queries, cards and their figures."""
 
+import copy
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
@@ -56,7 +59,10 @@ def test_inspector_follows_its_controls_and_exports(runs, tmp_path):
     panel._save()
     table = pd.read_csv(next((tmp_path / "exports").glob("*bald*round-1.csv")))
     assert table[table.strategy == "bald"].image.tolist() == runs["bald"].rounds[1].queried and "mean 3" in table
-    for position, name in ((1, "who-1"), (2, "shares-1")):
+    panel.view.which.value = "class 3"
+    panel._save()
+    assert next((tmp_path / "exports").glob("*bald*round-1__class-3.csv"))
+    for position, name in ((1, "who-1__by-all"), (2, "shares__noisy-images")):
         panel.tab.selected_index = position
         panel._save()
         assert len(pd.read_csv(next((tmp_path / "exports").glob(f"*{name}.csv")))) >= 0
@@ -92,6 +98,50 @@ def test_filters_leave_the_queries_that_are_meant():
     assert round_cards.kinds(run) == list(expected)
     assert {which: round_cards.ranks_of(run, round, which, found) for which in expected} == expected
     assert round_cards.ranks_of(run, round, round_cards.MISCLASSIFIED, None) == []
+
+
+def test_runs_of_one_title_are_told_apart_in_the_list_and_in_the_names_of_files(tmp_path, runs):
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "run.jsonl").write_bytes(runs["bald"].path.read_bytes())
+    panel = Inspector(replay.recorded_runs(tmp_path), tmp_path / "exports", recompute=False)
+    assert [title.rpartition(" (")[2] for title, _ in panel.list.list.options] == ["one/run)", "other/run)"]
+    panel._save()
+    panel.show(panel.runs[1], 0)
+    panel._save()
+    names = sorted(path.name for path in (tmp_path / "exports").glob("*.csv"))
+    assert names == ["one-run__round-0.csv", "other-run__round-0.csv"]
+
+
+def test_a_run_that_cannot_be_shown_leaves_nothing_of_the_one_before(tmp_path, runs):
+    lost = replay.RecordedRun(Path("lost.jsonl"), copy.deepcopy(runs["bald"].header), runs["bald"].rounds)
+    lost.header["config"]["dataset"] = "folder:nowhere"
+    panel = Inspector([runs["bald"], lost], tmp_path, recompute=False)
+    assert "BALD, round 0" in panel.view.here.value
+    panel.show(lost, 0)
+    assert "nowhere" in panel.said.value and panel.view.here.value == ""
+
+
+def test_an_image_of_other_data_is_not_followed_and_one_that_is_none_is_refused(tmp_path, runs):
+    panel = Inspector(list(runs.values()), tmp_path, recompute=False)
+    panel.tab.selected_index = 5
+    panel.view.image.value = 10**6
+    panel.view._ask()
+    assert "must be from 0 to" in panel.view.status.value
+    other = replay.RecordedRun(Path("other.jsonl"), copy.deepcopy(runs["bald"].header), runs["bald"].rounds)
+    other.header["data"]["checksum"] = "other"
+    panel.view.choose(other, [other])
+    assert panel.view.image.value == runs["bald"].rounds[0].queried[0]
+
+
+def test_noise_that_is_drawn_at_each_access_is_one_picture_and_not_counted(tmp_path):
+    config = tiny(strategy="bald", noise="gaussian", noise_rate=1.0, noise_draw="each_access", n_rounds=1, epochs=1)
+    list(run_experiment(config, tmp_path / "run.jsonl"))
+    [run] = replay.recorded_runs(tmp_path)
+    assert torch.equal(run.problem.train.image(7), run.problem.train.image(7))
+    assert not torch.equal(run.problem.train[7:8], run.problem.train[7:8])
+    assert not run.tells_noisy and round_cards.NOISY not in round_cards.kinds(run)
+    assert "noisy" not in round_cards.round_html(run, 0)
 
 
 def long_runs(folder):

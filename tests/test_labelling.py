@@ -150,6 +150,18 @@ def test_queries_are_answered_once_more_by_another(tmp_path):
     a, b = (read_answers(tmp_path / f"{name}.answers") for name in "ab")
     assert [s.key for s in a] == [s.key for s in b] and {s.label for s in b} == {"4"}
     assert not (tmp_path / "b.jsonl").exists()  # nothing was trained
+    assert "Test accuracy" not in panel.results.value and "Error rate" in panel.results.value
+    panel._with_truth()
+    assert "nothing is trained on these answers" in panel.status.value
+    again = Labeller(config, tmp_path / "b.jsonl", again=tmp_path / "a.jsonl", grace=0)
+    again._start()  # what was answered is not asked for again
+    assert again.job.wait(60) and "Done." in again.status.value and again.session.rounds[0].labels == [4] * 5
+
+
+def test_without_a_batch_there_is_nothing_to_answer_once_more(tmp_path):
+    panel = Labeller(tiny(), tmp_path / "b.jsonl", again=tmp_path / "nobody.jsonl")
+    panel._start()
+    assert panel.job.wait(60) and "there is no batch to answer once more" in panel.status.value
 
 
 def own_session(folder, path, classes, n_rounds=1, **options):

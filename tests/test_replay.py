@@ -77,8 +77,8 @@ def test_queried_by_counts_up_to_a_round(runs):
     peers = runs["bald"].peers(list(runs.values()))
     assert len(peers) == 3
     table = replay.queried_by(peers, 0)
-    assert table["BALD"].dropna().index.tolist() == sorted(runs["bald"].rounds[0].queried)
-    assert replay.queried_by(peers, 1)["BALD"].notna().sum() == 10
+    assert table["bald"].dropna().index.tolist() == sorted(runs["bald"].rounds[0].queried)
+    assert replay.queried_by(peers, 1)["bald"].notna().sum() == 10
 
 
 def test_share_over_rounds_against_the_hypergeometric_band(runs):

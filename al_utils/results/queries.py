@@ -25,7 +25,7 @@ def class_balance(study: pd.DataFrame, n_classes: dict[str, int] | None = None) 
         n = (n_classes or {}).get(dataset) or int(of_dataset.true_classes.explode().max()) + 1
         random = of_dataset[(of_dataset.strategy == "random") & (of_dataset.model == model)]
         expected = _shares(random, n) if len(random) else [1 / n] * n
-        share, even, queried = _shares(group, n), _evenness(group, n), int(group.true_classes.map(len).sum())
+        share, even, queried = _shares(group, n), _evenness(group, n), int((group.true_classes.explode() >= 0).sum())
         if queried:
             rows += [(dataset, model, strategy, c, share[c], expected[c], queried, even) for c in range(n)]
     return pd.DataFrame(rows, columns=["dataset", "model", "strategy", "class", "share", "expected", "queried", "entropy"])
@@ -33,6 +33,7 @@ def class_balance(study: pd.DataFrame, n_classes: dict[str, int] | None = None) 
 
 def _shares(rounds: pd.DataFrame, n_classes: int) -> list[float]:
     classes = rounds.true_classes.explode().dropna().astype(int)
+    classes = classes[classes >= 0]  # the others are not known
     return classes.value_counts(normalize=True).reindex(range(n_classes), fill_value=0.0).to_list()
 
 

@@ -57,8 +57,16 @@ class RecordedRun:
     def title(self) -> str:
         c = self.config
         parts = [dataset_label(c["dataset"]), label(c["model"]), label(c["strategy"]), label(c["noise"]), f"seed {c['seed']}"]
-        by = self.header.get("oracle", {}).get("kind")
-        return ", ".join(parts) + (f", labelled by {by} ({self.path.stem.rpartition('__')[2]})" if by else "")
+        if "oracle" in self.header:
+            by = self.header["oracle"].get("kind", "an oracle")
+            parts.append(f"labelled by {by} ({self.path.stem.rpartition('__')[2]})")
+        return ", ".join(parts)
+
+    @property
+    def tells_noisy(self) -> bool:
+        """Whether the training images carry noise that is drawn once, so that it is known which of them do."""
+        c = self.config
+        return c["noise"] != "none" and c.get("noise_draw", "fixed") == "fixed" and c.get("noise_on") != "test"
 
     @property
     def asked(self) -> list[Round]:
@@ -194,7 +202,7 @@ def summarised(log_probs_K_n_C: Tensor) -> list[Prediction]:
 
 def queried_by(runs: list[RecordedRun], number: int) -> pd.DataFrame:
     """In which round each strategy queried an image, up to round `number`: a row per image, NaN where it did not."""
-    columns = {run.strategy: {i: r.round for r in run.rounds[: number + 1] for i in r.queried} for run in runs}
+    columns = {run.config["strategy"]: {i: r.round for r in run.rounds[: number + 1] for i in r.queried} for run in runs}
     return pd.DataFrame({name: pd.Series(rounds, dtype="float64") for name, rounds in columns.items()}).sort_index()
 
 

@@ -34,7 +34,7 @@ def bars(run: RecordedRun, round: Round, found: Recomputed | None) -> list[Bar |
 
 def batch_said(run: RecordedRun, round: Round, found: Recomputed | None) -> str:
     """What the bars mean, in sentences; empty for a strategy of single images."""
-    if not chooses_batch(run):
+    if not any(bars(run, round, found)):
         return ""
     strategy, said = run.config["strategy"], "In the order of the picks. Filled bar: the score given the images before it."
     if strategy == "typiclust":

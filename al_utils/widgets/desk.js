@@ -123,11 +123,12 @@ function render({ model, el }) {
   const show = () => {
     due = pressed;
     if (pressed) return;
+    const before = drawn;
     const s = (drawn = model.get("state"));
     const can = s.grid ? model.get("tiles").length > 0 : s.image !== null;
     waiting = false;
     buttons = {};
-    typed = "";
+    if (!(before.grid && s.grid)) typed = ""; // in a grid a reply may come between two digits of the next answer
     head.textContent = s.text;
     picture.hidden = s.image === null || s.grid;
     if (s.image !== null) {
@@ -143,7 +144,7 @@ function render({ model, el }) {
     button(others, "?", "unrecognisable", { kind: "unrecognisable" }, "Nobody could tell: no label", can);
     button(others, "Backspace", s.undo, { undo: true }, "Take back the last answer, or the handing in", s.can_undo);
     button(others, "Enter", s.submit, { submit: true }, "Hand in this batch", s.can_submit);
-    hint.textContent = s.hint;
+    hint.textContent = typed ? `Key ${typed}… (Backspace: begin again)` : s.hint;
     showTiles();
     shownAt = performance.now();
   };
@@ -155,8 +156,12 @@ function render({ model, el }) {
     if (typed && key === "backspace") {
       typed = "";
       hint.textContent = drawn.hint;
-    } else if (buttons[typed + key]) answer(buttons[typed + key]);
-    else if (key.length === 1 && Object.keys(buttons).some((name) => name.length > 1 && name.startsWith(typed + key))) {
+    } else if (buttons[typed + key]) {
+      const action = buttons[typed + key];
+      typed = ""; // before the answer is drawn: the next digit begins the next key
+      hint.textContent = drawn.hint;
+      answer(action);
+    } else if (key.length === 1 && Object.keys(buttons).some((name) => name.length > 1 && name.startsWith(typed + key))) {
       typed += key;
       hint.textContent = `Key ${typed}… (Backspace: begin again)`;
     } else return;

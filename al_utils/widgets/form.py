@@ -49,18 +49,17 @@ class Form(w.VBox):
         }  # fmt: skip
         for name, (called, tip) in REAL.items():
             value = given.get(name, -1)
-            self.fields[name] = control(
-                w.Text, called, tip, value="" if value == -1 else f"{value:g}", placeholder="the protocol's"
-            )
-        self._bound()
+            value = bound(config.protocol, value) if name == "clip_norm" else value
+            self.fields[name] = control(w.Text, called, tip, value=_text(value), placeholder="the protocol's")
+        self._usual = _text(bound(config.protocol, -1.0))
         self.fields["protocol"].observe(lambda _: self._bound(), "value")
         for name, (called, tip) in WHOLE.items():
             self.fields[name] = control(w.IntText, called, tip, width="250px", value=getattr(config, name))
         self.strategies = {
             name: w.Checkbox(name in strategies, description=label(name), indent=False, layout=w.Layout(width="auto"),
-                             tooltip=f"Compare {label(name)}") for name in acquisition.names()
+                             tooltip=f"Compare {label(name)}") for name in dict.fromkeys([*acquisition.names(), *strategies])
         }  # fmt: skip
-        self.save_model = config.save_model  # no field of the form: as the notebook has it
+        self.others = {name: value for name, value in given.items() if name not in self.fields}  # as the notebook has them
         chosen, wrap = list(self.fields.values()), w.Layout(flex_flow="row wrap", grid_gap="16px")
         columns = [w.VBox(chosen[:4]), w.VBox(chosen[4:8]), w.VBox(chosen[8:])]
         super().__init__([
@@ -69,9 +68,10 @@ class Form(w.VBox):
         ])  # fmt: skip
 
     def _bound(self):
-        field, usual = self.fields["clip_norm"], ("", *map(_text, STEADY.values()))
-        if field.value in usual:  # nobody has chosen another
-            field.value = _text(bound(self.fields["protocol"].value, -1.0))
+        field, usual = self.fields["clip_norm"], _text(bound(self.fields["protocol"].value, -1.0))
+        if field.value == self._usual:  # nobody has chosen another
+            field.value = usual
+        self._usual = usual
 
     def enable(self, enabled: bool) -> None:
         """Let the fields be changed, or not."""
@@ -91,7 +91,7 @@ class Form(w.VBox):
             if values[name] < least:
                 raise ValueError(f"{called} is {values[name]:,}, but must be at least {least:g}.")
         try:
-            return [ExperimentConfig(strategy=name, save_model=self.save_model, **values) for name in chosen]
+            return [ExperimentConfig(strategy=name, **self.others, **values) for name in chosen]
         except ValueError as error:
             raise ValueError(in_words_of_the_form(str(error))) from None
 
@@ -110,7 +110,7 @@ class Form(w.VBox):
 
 
 def _text(number: float) -> str:
-    return "" if number == -1 else f"{number:g}"
+    return "" if number == -1 else f"{number:.15g}"
 
 
 def in_words_of_the_form(message: str) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import ipywidgets as w
 
-from ..config import located
+from ..config import file_name, located
 from ..results.replay import RecordedRun
+from ..words import ends
 from .cards import note
 from .controls import button, control, say
 from .network_views import DoubtsView, HistoryView, KnowledgeView
@@ -81,8 +82,10 @@ class Inspector(w.VBox):
             if self._quiet:
                 return
             self._quiet = True  # what a view sets while it draws is no wish
-            self._told(lambda: self.view.draw(self.round.value))
-            self._quiet = False
+            try:
+                self._told(lambda: self.view.draw(self.round.value))
+            finally:  # the kernel may be interrupted while data are loaded
+                self._quiet = False
 
     def _told(self, act):
         """Do it, and say what is wrong: the data may not be here, or may have changed."""
@@ -90,14 +93,17 @@ class Inspector(w.VBox):
         try:
             act()
         except (ValueError, RuntimeError, OSError) as error:
+            self.view.clear()
             say(self.said, str(error), error=True)
 
     def _save(self):
-        name = f"{self.run.path.stem}__{self.view.name}-{self.round.value}"
+        run = ends([run.path.with_suffix("") for run in self.runs])[self.runs.index(self.run)]
+        name = file_name(f"{run}__{self.view.called}")
         try:
+            table, figure = self.view.table(), self.view.figure()
             self.exports.mkdir(parents=True, exist_ok=True)
-            self.view.table().to_csv(self.exports / f"{name}.csv", index=False)
-            (self.exports / f"{name}.png").write_bytes(self.view.figure())
+            table.to_csv(self.exports / f"{name}.csv", index=False)
+            (self.exports / f"{name}.png").write_bytes(figure)
         except (OSError, ValueError) as error:
             return say(self.exported, str(error), error=True)
         say(self.exported, f"Saved {name}.csv and .png in {'/'.join(self.exports.parts[-3:])}")

@@ -85,6 +85,8 @@ class Labeller(w.VBox):
     def _with_truth(self):
         if not self.session.rounds:
             return self._tell("There is nothing to compare yet: press Start.")
+        if reason := self.session.incomparable:
+            return self._tell(f"There is nothing to compare: {reason}.")
         self._begin(self.session.compare)
 
     def _export(self):
@@ -227,6 +229,8 @@ class Labeller(w.VBox):
         return self._suggested
 
     def _suggest(self, asked):
+        if set(asked.queried) <= set(self._suggested):  # asked for twice while it was trained
+            return
         names, found = self.session.class_names, suggestions(self.session.open(), self.session.rounds, asked)
         best = [max(range(len(names)), key=one.mean.__getitem__) for one in found]
         self._suggested = {image: (names[c], one.mean[c]) for image, c, one in zip(asked.queried, best, found)}
@@ -248,11 +252,12 @@ class Labeller(w.VBox):
             self._show()
 
     def _answer(self, person, image, kind, label, seconds):
-        round, grid = self._changing() or person.round, self.view.value != ONE
+        changing, grid = self._changing(), self.view.value != ONE
+        round = changing or person.round
         old = self.session.answers_of(round).get(image) if round and grid else None
         if old and (old.kind, old.label) == (kind, label):
             self._show()  # pressed twice
-        elif old and not person.handed_in:
+        elif old and (changing or not person.handed_in):
             person.relabel(old, kind, label)
         else:
             person.give(image, kind, label, seconds, any_pending=grid)

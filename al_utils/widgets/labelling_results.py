@@ -41,7 +41,7 @@ def session_summary(
         ours, theirs = (100 * line[-1].metrics["test_accuracy"] for line in (rounds, truth))
         rows["Final test accuracy"] = f"{ours:.1f}% with these labels, {theirs:.1f}% with the true ones"
         rows["What the errors cost"] = f"{theirs - ours:+.1f} points, in one run: a few points are chance"
-    elif rounds:
+    elif rounds and rounds[-1].metrics:
         rows["Test accuracy"] = f"{100 * rounds[-1].metrics['test_accuracy']:.1f}% after {rounds[-1].n_labels} labels"
     return pd.DataFrame({"": rows})
 
@@ -49,8 +49,10 @@ def session_summary(
 def results(
     rounds: list[Round], truth: list[Round], steps: Sequence[Answer], class_names: list[str], who: str, final: bool = True
 ) -> str:
-    """The curve and the summary, as HTML."""
+    """The curve, if networks were trained on these labels, and the summary, as HTML."""
     if not rounds:
         return note("The learning curve appears here after the first training.")
-    figure = drawn(query_figures.against_truth, rounds, truth, who, alt="Test accuracy against the number of queries")
-    return figure + html_table(session_summary(rounds, truth, steps, class_names, final))
+    summary = html_table(session_summary(rounds, truth, steps, class_names, final))
+    if not rounds[-1].metrics:
+        return summary
+    return drawn(query_figures.against_truth, rounds, truth, who, alt="Test accuracy against the number of queries") + summary

@@ -88,7 +88,9 @@ def pool_map(found: Diagnosis, classes_M: np.ndarray, class_names: list[str], ro
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     x, y = found.map_M_2.T.numpy()
     colours = "tab10" if len(class_names) <= 10 else "nipy_spectral"
-    left.scatter(x, y, s=4, c=np.where(classes_M < 0, np.nan, classes_M), cmap=colours, alpha=0.6, plotnonfinite=True)
+    known = classes_M >= 0
+    left.scatter(x[~known], y[~known], s=4, color="#bbbbbb", alpha=0.6)
+    left.scatter(x[known], y[known], s=4, c=classes_M[known], cmap=colours, alpha=0.6)
     for c, name in enumerate(class_names[:20]):
         if (classes_M == c).any():
             left.text(np.median(x[classes_M == c]), np.median(y[classes_M == c]), name, fontsize=8, ha="center",
@@ -102,7 +104,7 @@ def pool_map(found: Diagnosis, classes_M: np.ndarray, class_names: list[str], ro
         if len(set(numbers)) > 1:
             figure.colorbar(dots, ax=right, label="round of the query", ticks=MaxNLocator(integer=True))
     shares = " and ".join(f"{share:.0%}" for share in found.share_2)
-    left.set_title("the pool, by true class", fontsize=9)
+    left.set_title("the pool, by true class" if known.all() else "the pool, by true class (grey: not known)", fontsize=9)
     right.set_title(f"queries of {strategy} up to round {found.round}", fontsize=9)
     for ax in (left, right):
         ax.set_xlabel("first principal component")

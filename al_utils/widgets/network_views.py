@@ -197,13 +197,19 @@ class HistoryView(TrainedView):
         self.box = w.VBox([w.HBox([self.image, follow]), self.status, self.shown])
         self._on_change(self.image)
 
+    @property
+    def called(self):
+        return f"{self.name}-{self.image.value}"
+
     def choose(self, run, peers):
+        of_same_images = self.peers and self.run.header["data"]["checksum"] == run.header["data"]["checksum"]
         super().choose(run, peers)
-        if self.image.value == 0:
+        if not of_same_images:
             self.image.value = run.asked[0].queried[0]
 
     def _ask(self):
-        self.train("Training the networks of the rounds again …", self.image.value)
+        if 0 <= self.image.value < len(self.run.problem.dataset.train_images):  # `draw` has said so otherwise
+            self.train("Training the networks of the rounds again …", self.image.value)
 
     def compute(self, run, image):
         return over_rounds(run, image, some_rounds(run, FOLLOWED))

@@ -14,7 +14,9 @@ ALL, NOISY, MISCLASSIFIED, ERRORS = "all queries", "noisy images", "misclassifie
 
 def kinds(run: RecordedRun) -> list[str]:
     """Which queries of a run can be asked for."""
-    noisy = [NOISY] if run.config["noise"] != "none" else []
+    noisy = [NOISY] if run.tells_noisy else []
+    if all(c < 0 for round in run.rounds for c in round.true_classes):  # nobody knows what is right
+        return [ALL, *noisy]
     errors = [ERRORS] if "oracle" in run.header else []
     return [ALL, *noisy, MISCLASSIFIED, *errors, *(f"class {name}" for name in run.class_names)]
 
@@ -60,13 +62,16 @@ def round_html(
         return note(f"{run.strategy}: no queries in round {number}", bold=True)
     round = run.rounds[number]
     n, noisy = len(round.queried), sum(round.noisy)
-    head = f"{run.strategy}, round {number}: {n} queries after {round.n_labels:,} labels, {noisy} noisy"
+    head = f"{run.strategy}, round {number}: {n} queries after {round.n_labels:,} labels"
+    head += f", {noisy} noisy" if run.tells_noisy else ""
     head += f"; test accuracy {round.metrics['test_accuracy']:.1%}"
     ranks = ranks_of(run, round, which, found)
     if which != ALL:
         head += f". Shown: {which}, {len(ranks)} of {n}" if found or which != MISCLASSIFIED else ". Shown: none, as yet"
     shown = round_cards(run, round, ranks[first : first + PAGE], found)
-    none = "known when the predictions are" if which == MISCLASSIFIED and not found else "none"
+    none = "none on this page" if ranks else "none"
+    if which == MISCLASSIFIED and not found:
+        none = "known when the predictions are"
     how = note(said) if (said := batch_said(run, round, found)) else ""
     return note(head, bold=True) + how + cards(shown, run.class_names, size, none) + (note(f"{found}.") if found else "")
 

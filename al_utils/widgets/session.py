@@ -115,8 +115,13 @@ class Session:
             return
         self.rounds, self.finished = [], False
         if self.again:
-            for round in (r for r in read_ledger(self.again)[1] if r.queried):
-                self.rounds.append(replace(round, labels=person.answer(round, self.config.seed)))
+            asked = [r for r in read_ledger(self.again)[1] if r.queried] if self.again.exists() else []
+            if not asked:
+                raise ValueError(f"there is no batch to answer once more: the session in {self.again.name} has handed in none.")
+            for round in asked:  # what is answered wholly counts as handed in; the metrics are of another's labels
+                whole = len(person.known(round)) == len(round.queried)
+                labels = person.labels(round) if whole else person.answer(round, self.config.seed)
+                self.rounds.append(replace(round, labels=labels, metrics={}))
         else:
             self._told("Training the network …")
             for round in run_experiment(problem.config, self.path, person):
@@ -127,7 +132,7 @@ class Session:
     def _first_labels(self, stopped):
         """Ask for labels of random images, until each class has enough to train, validate and test with."""
         C = len(self.names)
-        c, least = self.config, C * self.n_start + self.config.n_query
+        c, least = self.config, C * self.n_start + self.config.n_rounds * self.config.n_query
         images = Unlabelled(c.dataset, self.names, c.seed, least, c.image_size)
 
         def enough(answers):
@@ -156,10 +161,17 @@ class Session:
         sizes = dict(dataset=f"folder:{self._folder.resolve()}", n_valid=n_valid, n_initial=self._n_train * C - n_valid)
         return ExperimentConfig.from_dict(self.config.to_dict() | sizes)
 
+    @property
+    def incomparable(self) -> str:
+        """Why the same queries cannot be answered by the true classes; empty: they can."""
+        if self.again:
+            return "nothing is trained on these answers"
+        return "the true classes are not known" if any(c < 0 for r in self.rounds for c in r.true_classes) else ""
+
     def compare(self, stopped: threading.Event) -> None:
         """Answer the same queries by the true classes, where they are known, through the same pipeline."""
         self.truth = []
-        if self.again or any(c < 0 for r in self.rounds for c in r.true_classes):
+        if self.incomparable:
             return
         self._told("Training on the true labels of the same queries …")
         for round in with_true_labels(self.open(), self.rounds):

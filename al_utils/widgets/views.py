@@ -9,6 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from ..results.replay import Recomputed, RecordedRun, chosen_by, queried_by, recompute, share_over_rounds, verdicts
+from ..words import label
 from . import query_figures
 from .cards import LEGEND, Card, cards, class_line, note
 from .controls import Latest, control, drawn, png, say, status
@@ -41,6 +42,11 @@ class View:
         """Show a round."""
         raise NotImplementedError
 
+    @property
+    def called(self) -> str:
+        """What of the run is shown, for the names of files."""
+        return f"{self.name}-{self.number}"
+
     def table(self) -> pd.DataFrame:
         """What is shown, as a table."""
         raise NotImplementedError
@@ -48,6 +54,12 @@ class View:
     def figure(self) -> bytes:
         """What is shown, as a PNG."""
         raise NotImplementedError
+
+    def clear(self) -> None:
+        """Show nothing: what is there is of another run or round."""
+        for widget in vars(self).values():
+            if isinstance(widget, w.HTML):
+                widget.value = ""
 
     def _on_change(self, *fields: w.Widget) -> None:
         for field in fields:
@@ -87,6 +99,10 @@ class RoundView(View):
         self.which.options = kinds(run)
         self.which.value = which if which in self.which.options else ALL
 
+    @property
+    def called(self):
+        return super().called + ("" if self.which.value == ALL else f"__{self.which.value}")
+
     def _sides(self):
         return [run for run in (self.run, self.peer.value) if run]
 
@@ -96,8 +112,9 @@ class RoundView(View):
     def draw(self, number):
         self.number, sides = number, self._sides()
         found = [self.found.get((run.path, number)) if self.predict.value else None for run in sides]
-        ranks = ranks_of(self.run, self.run.rounds[number], self.which.value, found[0])
-        self.first.max, self.first.disabled = max(1, len(ranks)), len(ranks) <= PAGE
+        meant = [ranks_of(run, run.rounds[number], self.which.value, f) for run, f in zip(sides, found) if self._asked(run)]
+        most = max(map(len, meant))
+        self.first.max, self.first.disabled = max(1, most), most <= PAGE
         if self.first.disabled:  # all fit on one page
             self.first.value = 1
         first = self.first.value - 1
@@ -117,6 +134,8 @@ class RoundView(View):
     def _recompute(self, request):
         missing, number = request
         for run in missing:
+            if (run.path, number) in self.found:  # asked for twice while it was trained
+                continue
             try:
                 self.found[run.path, number] = recompute(run, number)
             except (ValueError, RuntimeError, OSError) as error:  # its strategy is not registered here, say
@@ -143,12 +162,12 @@ def who_html(runs: list[RecordedRun], number: int, who: str) -> str:
     """The images that all strategies queried up to a round, several, or only one (see `replay.chosen_by`)."""
     table = queried_by(runs, number)
     chosen = chosen_by(table, who)
-    whom = {"all": "all strategies", "several": "more than one strategy"}.get(who, f"only {who}")
+    whom = {"all": "all strategies", "several": "more than one strategy"}.get(who, f"only {label(who)}")
     head = note(f"Queried by {whom} up to round {number}: {len(chosen)} of {len(table)} images", bold=True)
     problem, shown = runs[0].problem, []
     for image in chosen[:MANY]:
         true = int(problem.dataset.train_labels[image])
-        when = [f"{name}: round {r:.0f}" for name, r in table.loc[image].dropna().items()]
+        when = [f"{label(str(name))}: round {r:.0f}" for name, r in table.loc[image].dropna().items()]
         lines = [f"image {image}, {class_line(runs[0].class_names, true)}", *when]
         shown.append(Card(problem.train.image(image), lines, bool(problem.train.noisy_N[image]), true))
     rest = note(f"{len(chosen) - MANY} more are in the CSV file.") if len(chosen) > MANY else ""
@@ -169,10 +188,14 @@ class WhoView(View):
 
     def choose(self, run, peers):
         super().choose(run, peers)
-        names, kept = [peer.strategy for peer in peers], self.who.value
+        names, kept = [peer.config["strategy"] for peer in peers], self.who.value
         groups = [("all strategies", "all"), ("more than one", "several")]
-        self.who.options = [*groups, *((f"only {name}", name) for name in names)]
+        self.who.options = [*groups, *((f"only {label(name)}", name) for name in names)]
         self.who.value = kept if kept in ("several", *names) else "all"
+
+    @property
+    def called(self):
+        return f"{super().called}__by-{self.who.value}"
 
     def draw(self, number):
         self.number = number
@@ -202,9 +225,14 @@ def flags(run: RecordedRun, what: str) -> Tensor:
     return run.problem.dataset.train_labels == run.class_names.index(what.removeprefix("class "))
 
 
+def unknown(runs: list[RecordedRun], what: str) -> bool:
+    """Whether what is asked for is a class and those of the images are not known."""
+    return what != "noisy images" and any(c < 0 for run in runs for r in run.rounds for c in r.true_classes)
+
+
 def shares_html(runs: list[RecordedRun], what: str) -> str:
     """`query_figures.shares` and what it says, in sentences."""
-    if what != "noisy images" and any(c < 0 for run in runs for r in run.rounds for c in r.true_classes):
+    if unknown(runs, what):
         return note("Of which class the images are is not known here, so neither is its share.")
     table = share_over_rounds(runs, flags(runs[0], what))
     said = "".join(note(line) for line in verdicts(table, "carry noise" if what == "noisy images" else f"are of {what}"))
@@ -225,15 +253,21 @@ class SharesView(View):
 
     def choose(self, run, peers):
         super().choose(run, peers)
-        noise, kept = ["noisy images"] if run.config["noise"] != "none" else [], self.what.value
+        noise, kept = ["noisy images"] if run.tells_noisy else [], self.what.value
         self.what.options = [*noise, *(f"class {name}" for name in run.class_names)]
         self.what.value = kept if kept in self.what.options else self.what.options[0]
+
+    @property
+    def called(self):
+        return f"{self.name}__{self.what.value}"  # over all rounds
 
     def draw(self, number):
         self.number = number
         self.curve.value = shares_html(self.peers, self.what.value)
 
     def table(self):
+        if unknown(self.peers, self.what.value):
+            raise ValueError("Of which class the images are is not known here, so there is nothing to save.")
         return share_over_rounds(self.peers, flags(self.run, self.what.value))
 
     def figure(self):
