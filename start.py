@@ -38,6 +38,8 @@ def main(arguments: list[str]) -> None:
         if sign in str(ROOT):
             sys.exit(f"error: {str(ROOT)!r} contains {sign!r}, which Python's environments cannot: rename that folder.")
     cpu = arguments[:1] == ["--cpu"]
+    if "--cpu" in arguments[1:]:
+        sys.exit(f"error: --cpu comes first: ./run_all.sh --cpu {' '.join(a for a in arguments if a != '--cpu')}")
     try:
         lock = os.open(ROOT / ".venv.lock", os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
@@ -110,7 +112,8 @@ def locked(lock: int, kind: int) -> bool:
 
 
 def is_current() -> bool:
-    return INSTALLED.exists() and INSTALLED.read_bytes() == REQUIREMENTS.read_bytes()
+    python = VENV / "bin" / "python"  # a link to the system's, which may be gone
+    return python.exists() and INSTALLED.exists() and INSTALLED.read_bytes() == REQUIREMENTS.read_bytes()
 
 
 def install(cpu: bool) -> None:

@@ -52,8 +52,13 @@ def located(path: str | Path) -> Path:
     Raises:
         ValueError: there is no such home folder.
     """
+    return ROOT / expanded(path)
+
+
+def expanded(path: str | Path) -> Path:
+    """A path in which `~` is the home folder. Raises: ValueError: there is no such home folder."""
     try:
-        return ROOT / Path(path).expanduser()
+        return Path(path).expanduser()
     except RuntimeError:
         raise ValueError(f"{shown(str(path))}: there is no such home folder. Write the path out.") from None
 

@@ -51,7 +51,7 @@ class Ledger:
             if found is None:
                 self._write([self._header])
             else:
-                check_header(self.path, found, header)
+                check_header(self.path, found, header, records.is_over(self.rounds, header["config"]["n_rounds"]))
                 self.stopped = found.pop("stopped", "")
                 self._take_up(found, header["config"])
         except BaseException:
@@ -174,10 +174,11 @@ def _whole_length(path: Path) -> int:
     return path.read_bytes().rfind(b"\n") + 1
 
 
-def check_header(path, found: dict, expected: dict) -> None:
+def check_header(path, found: dict, expected: dict, finished: bool = False) -> None:
     """Raise a `LedgerError` unless a ledger with the header `found` is of the run that is `expected`, as far as that is said.
 
-    The ledger may have been planned with fewer rounds, and what is `config.ASIDE` is no part of what it is.
+    The ledger may have been planned with fewer rounds, and what is `config.ASIDE` is no part of what it is. A `finished` one
+    may have begun with other weights of the same network: where code trains them, another processor rounds otherwise.
     """
     for part in ("config", "data"):
         for key, value in expected.get(part, {}).items():
@@ -194,13 +195,20 @@ def check_header(path, found: dict, expected: dict) -> None:
             f"{path} was labelled by {_oracle(found)}, not {_oracle(expected)}. Use another path, or delete the file."
         )
     if "registered" in expected:
-        _check_registered(path, found, expected["registered"])
+        _check_registered(path, found, expected["registered"], finished)
 
 
-def _check_registered(path, found: dict, expected: dict) -> None:
+def _check_registered(path, found: dict, expected: dict, finished: bool) -> None:
     kept = found.get("registered", {})
     for name in {**kept, **expected}:
         if kept.get(name) != expected.get(name):
+            if name == "model" and kept.get(name, "")[:8] == expected.get(name, "")[:8]:  # the other half: its weights
+                if finished:
+                    continue
+                raise LedgerError(
+                    f"{path} began with other weights of model={shown(found['config'][name])} than come out here: they are of "
+                    "another file, or another processor made them. Go on where it was begun, or use another path."
+                )
             raise LedgerError(
                 f"{path} was made with another {name}={shown(found['config'][name])}: its source was not the one that is "
                 "registered now. Use another path or name, or delete the file to run it again."

@@ -31,17 +31,32 @@ def load_code(files: str | Iterable[str | Path]) -> None:
         if path.suffix != ".py" or not path.is_file():
             raise ValueError(f"code={str(file)!r} is no Python file: there is no {path}. Give the path of a .py file.")
         source = path.read_bytes()
-        name = f"own_code_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
+        name = _module_name(path)
         if _executed.get(name) == source:
             continue
         module = sys.modules[name] = ModuleType(name)  # from there Python finds a class that goes to another process
         module.__file__ = str(path)
         try:
             _AsRead(source, path).exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script that ends its process
             raise ValueError(f"code={str(file)!r}: {_where(error, path)}{type(error).__name__}: {error}") from error
         _executed[name] = source
         _keep_source(path, source)
+
+
+def check_unchanged(files: Iterable[str | Path]) -> None:
+    """Raise a `ValueError` unless the files are as they were when this process executed them."""
+    for file in files:
+        path = located(file)
+        if not path.is_file() or path.read_bytes() != _executed.get(_module_name(path)):
+            raise ValueError(
+                f"{path.name} has changed since the sweep began, and its runs would be of two sources. Undo the change and "
+                "give the same command again, or start over with --force."
+            )
+
+
+def _module_name(path: Path) -> str:
+    return f"own_code_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
 
 
 class _AsRead(InspectLoader):
@@ -63,7 +78,7 @@ def _keep_source(path: Path, source: bytes) -> None:
     linecache.cache[str(path)] = len(source), None, lines, str(path)
 
 
-def _where(error: Exception, path: Path) -> str:
+def _where(error: BaseException, path: Path) -> str:
     lines, traceback = [], error.__traceback__
     while traceback:
         if traceback.tb_frame.f_code.co_filename == str(path):

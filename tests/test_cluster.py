@@ -12,7 +12,7 @@ import pytest
 from conftest import tiny, wait_for
 from little_sweeps import experiment, finish, gone, hold, ledgers, of_seeds, pids, run, start, write_sweep
 
-from al_utils.sweep import jobs
+from al_utils.sweep import jobs, whole
 from al_utils.sweep.cluster import SweepError, connect, execute
 from al_utils.sweep.grid import load_sweep
 from al_utils.sweep.jobs import ROOT
@@ -113,5 +113,5 @@ def test_a_worker_gets_its_next_run_when_it_is_free_and_the_longest_run_first(tm
             return Future(job["output"])
 
     monkeypatch.setattr("al_utils.sweep.cluster.time.sleep", lambda _: None)
-    assert execute(Client(), tmp_path, runs, runs, (), 9.0, "x.ipynb") == {}
+    assert execute(Client(), tmp_path, runs, runs, (), 9.0, whole.EXPERIMENT) == {}
     assert [name[-1] for name in submitted] == ["9", "3", "2", "1"]

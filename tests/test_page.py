@@ -7,7 +7,7 @@ import re
 import pytest
 from little_sweeps import BASE, stamps, write_notebook, write_sweep
 
-from al_utils.sweep import page, progress
+from al_utils.sweep import page, progress, signals
 from al_utils.sweep.grid import load_sweep
 
 
@@ -67,6 +67,22 @@ def test_values_are_read_as_papermill_reads_them():
 
     for text in ("3", "-1", "1e-3", "inf", "True", "False", "None", "true", "", "0x10", "1,2", "mnist", "1_000"):
         assert repr(page.value_of(text)) == repr(_resolve_type(text)), text
+
+
+def test_an_index_of_somebody_else_is_left(make, tmp_path):
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "index.html").write_text("<title>My site</title>")
+    status, said = make("06_numbers")
+    assert status == 0 and "index.html is no index of reports, and is left as it is." in said
+    assert (tmp_path / "reports" / "index.html").read_text() == "<title>My site</title>"
+
+
+def test_who_stops_it_after_the_page_is_made_is_told_so(make, monkeypatch):
+    def stopped(_):
+        raise signals.StoppedBySignal(2)
+
+    monkeypatch.setattr(page, "renew_index", stopped)
+    assert make("06_numbers") == (130, "Stopped. The page is made, the index is as before.\n")
 
 
 # Progress

@@ -106,6 +106,22 @@ start.run({sys.executable!r}, "slow_module")
     wait_for(lambda: gone(children), seconds=10)
 
 
+def test_an_environment_whose_python_is_gone_is_made_again(project):
+    project, environment = project
+    assert finish(run_all(project, NONE, env=environment))[1].splitlines()[-1] == REFUSED
+    python = project / ".venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to(project / "gone")
+    assert finish(run_all(project, NONE, env=environment))[1].splitlines()[-1] == REFUSED
+    assert started(project) == ["venv", "pip"] * 2
+
+
+def test_cpu_comes_first_or_is_refused(project):
+    project, environment = project
+    status, said = finish(run_all(project, "quick", "--cpu", env=environment))
+    assert status == 1 and said == "error: --cpu comes first: ./run_all.sh --cpu quick\n" and not started(project)
+
+
 def test_a_failed_installation_is_said_and_done_again(project):
     project, environment = project
     (project.parent / "fail").touch()

@@ -121,6 +121,12 @@ def test_a_sweep_can_be_json(tmp_path):
     content = {"base": BASE, "grid": {"lr": [1e-3], "seed": [0, 1]}}
     (tmp_path / "own.json").write_text(json.dumps(content))
     assert load_sweep(tmp_path / "own.json").runs == load_sweep(write_sweep(tmp_path, lr=[1e-3], seed=[0, 1])).runs
+    (tmp_path / "own.json").write_text('{"grid": {"seed": [0], "seed": [1]}}')
+    with pytest.raises(ValueError, match="seed is given twice. Keep one"):
+        load_sweep(tmp_path / "own.json")
+    (tmp_path / "own.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        load_sweep(tmp_path / "own.json")
     (tmp_path / "own.json").write_text("{")
     with pytest.raises(ValueError, match="own.json is not JSON"):
         load_sweep(tmp_path / "own.json")

@@ -22,6 +22,7 @@ from .beside_figure import cells_figure
 PICTURE = "cells.png"  # beside the index: the paper's cells, published and ours
 MARK = "cells"  # the name of what that picture says, in its file
 COMPARED = "compared"  # the folder of pages about several sweeps
+TITLE = "<title>Reports</title>"
 STYLE = """body { font-family: system-ui, sans-serif; line-height: 1.5; max-width: 60em; margin: 2em auto; padding: 0 1em }
 :root { color-scheme: light dark } .off { color: #888 }
 img { width: 44em; max-width: 100% }"""
@@ -71,7 +72,7 @@ def index_page(folder: Path, cells: pd.DataFrame) -> str:
         parts.append(f'<h2><a href="{html.escape(link)}">{html.escape(report.title)}</a></h2>')
         parts += [pages.html_text(line, off=True) for line in report.stale]
         parts.append(pages.html_list(report.sentences))
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Reports</title><style>{STYLE}</style>'
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8">{TITLE}<style>{STYLE}</style>'
     return f"{head}{''.join(parts)}</html>"
 
 
@@ -98,6 +99,8 @@ def beside_the_paper(cells: pd.DataFrame) -> str:
 def renew(folder: Path) -> str:
     """Write `index.html` and its picture into a folder of reports; returns a line on where it is, or on why it is not."""
     page = folder / "index.html"
+    if page.exists() and TITLE not in page.read_text("utf-8", errors="replace"):
+        return f"{os.path.relpath(page)} is no index of reports, and is left as it is."
     try:
         cells = papers_cells(folder)
         if len(cells):

@@ -24,6 +24,12 @@ def ledgers_mark(folder: str | Path) -> str:
     return f"{len(each)} ledgers, SHA-256 {hashlib.sha256(json.dumps(each).encode()).hexdigest()[:12]}"
 
 
+def is_of_other_ledgers(page: Path) -> bool:
+    """Whether a report's page says that it was made from others than the ledgers beside it."""
+    said = page.read_text("utf-8", errors="replace")
+    return "ledgers, SHA-256" in said and ledgers_mark(page.parent) not in said
+
+
 def stale(folder: str | Path) -> list[str]:
     """What in a sweep's folder was not made from the ledgers that lie there, or says other numbers than today's code."""
     folder, found = Path(folder), []

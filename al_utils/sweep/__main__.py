@@ -6,8 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from ..config import ROOT
+from ..config import ROOT, expanded
 from ..ledger import LedgerError
+from ..words import capitalised
 from .cluster import SweepError
 from .grid import load_sweep
 from .signals import StoppedBySignal, on_signals
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     with on_signals():
         try:
             _check(options)
+            options.reports = expanded(options.reports)
             failures = run_sweep(**vars(options))
             sys.stdout.flush()
             return 1 if failures else 0
@@ -52,6 +54,12 @@ def main(arguments: list[str] | None = None) -> int:
             return 141
         except (ValueError, TypeError, LedgerError, SweepError) as error:
             print(f"error: {error}", file=sys.stderr)
+            return 2
+        except ImportError as error:
+            print(
+                f"error: {error.name} is not installed here. --ledgers-only does without; ./run_all.sh installs it.",
+                file=sys.stderr,
+            )
             return 2
         except OSError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -74,11 +82,15 @@ def _check(options) -> None:
 
 
 def _say_how_to_go_on(options, first: str) -> None:
-    sweep = load_sweep(options.sweep)
-    folder = options.reports.resolve() / sweep.name
-    finished = sum(has_ended(folder, run, options.ledgers_only) for run in sweep.runs)
-    without = " without --force" if options.force else ""
-    print(f"{first} {finished} of {len(sweep.runs)} runs are finished; the same command{without} goes on from here.".lstrip())
+    the_same = "the same command" + (" without --force" if options.force else "")
+    try:
+        sweep = load_sweep(options.sweep, elsewhere=True)
+        folder = options.reports.resolve() / sweep.name
+        finished = sum(has_ended(folder, run, options.ledgers_only or options.report_only) for run in sweep.runs)
+    except (ValueError, TypeError, OSError):  # the sweep file was changed meanwhile, or a ledger cannot be read
+        print(f"{first} {capitalised(the_same)} goes on from here.".lstrip())
+    else:
+        print(f"{first} {finished} of {len(sweep.runs)} runs are finished; {the_same} goes on from here.".lstrip())
 
 
 if __name__ == "__main__":

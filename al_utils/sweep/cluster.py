@@ -1,8 +1,10 @@
 """The runs of a sweep on a Dask cluster: a local one, or any that runs already."""
 
+import ast
 import asyncio
 import contextlib
 import errno
+import json
 import logging
 import os
 import sys
@@ -10,10 +12,12 @@ import time
 import uuid
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
+from .. import own
 from ..compute.mps import shared_gpu
-from ..config import ROOT
+from ..config import ROOT, ExperimentConfig
 from .grid import PlannedRun, work
 from .progress import Progress
 from .signals import check
@@ -78,7 +82,7 @@ async def _greet(scheduler: str) -> None:
     import distributed
 
     arguments = distributed.Security().get_connection_args("client")
-    async with asyncio.timeout(CONNECT_TIMEOUT):
+    async with asyncio.timeout(CONNECT_TIMEOUT + 2):  # Dask's own words come first
         comm = await distributed.comm.connect(scheduler, timeout=CONNECT_TIMEOUT, **arguments)
         await comm.close()
 
@@ -112,6 +116,9 @@ def execute(
 
     The longest run starts first, and each worker is given its next run when it is free: Dask would assign several ahead,
     and a worker whose share is done would idle.
+
+    Raises:
+        OSError: the scheduler was lost, or the disk is full. ValueError: a file of one's own was changed meanwhile.
     """
     base = os.path.relpath(folder, ROOT)
     task, key = _task(str(ROOT)), uuid.uuid4().hex[:8]
@@ -119,9 +126,13 @@ def execute(
     futures: dict = {}
     failures: dict[str, str] = {}
     progress = Progress(folder, runs, todo)
+    edited = edited_defaults(ROOT / notebook)
 
     def submit(run: PlannedRun) -> None:
-        parameters = run.parameters | {"ledger": f"{base}/{run.name}.jsonl"} | ({"code": ", ".join(code)} if code else {})
+        own.check_unchanged(code)
+        kept_open = {name: getattr(run.config, name) for name in edited if name not in run.parameters}
+        parameters = kept_open | run.parameters | {"ledger": f"{base}/{run.name}.jsonl"}
+        parameters |= {"code": ", ".join(code)} if code else {}
         job = dict(notebook=notebook, output=f"{base}/{run.name}", parameters=parameters, config=run.expected, timeout=timeout)
         futures[run.name] = client.submit(task, job, key=f"{run.name}-{key}", pure=False)
 
@@ -151,6 +162,19 @@ def execute(
     finally:
         progress.close()
     return failures
+
+
+def edited_defaults(notebook: Path) -> list[str]:
+    """The parameters whose default in the notebook's first cell is not the configuration's own, but for the device."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    [first] = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    own_defaults = {field.name: field.default for field in fields(ExperimentConfig) if field.name != "device"}
+    found = []
+    for line in ast.parse("".join(first["source"])).body:
+        if isinstance(line, ast.AnnAssign) and line.value and (name := ast.unparse(line.target)) in own_defaults:
+            if ast.literal_eval(line.value) != own_defaults[name]:
+                found.append(name)
+    return found
 
 
 def _places(client) -> int:

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from ..config import ROOT
+from ..config import ROOT, expanded
 from ..results import index, sweeps
 from . import page
 
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     def plan():
-        reports = options.reports.resolve()
+        reports = expanded(options.reports).resolve()
         if len(options.sweeps) < 2:
             raise ValueError(f"{options.sweeps[0]} alone has its own report: name two sweeps or more.")
         found = [folder(name, reports) for name in options.sweeps]
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def folder(name: str, reports: Path) -> str:
     """The folder of this name in `reports`, or at this path, as seen from the project's root."""
-    path = next((path for path in (reports / name, Path(name).expanduser()) if path.is_dir()), None)
+    path = next((path for path in (reports / name, expanded(name)) if path.is_dir()), None)
     if path is None:
         there = sorted(found.name for found in reports.iterdir() if any(found.glob("*.jsonl"))) if reports.is_dir() else []
         raise ValueError(

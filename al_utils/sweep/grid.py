@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from .. import own
-from ..config import NAME_FIELDS, ROOT, ExperimentConfig, run_name
+from ..config import NAME_FIELDS, ROOT, ExperimentConfig, expanded, run_name
 from ..options import check_choice, check_names
 
 SWEEPS = ROOT / "notebooks" / "sweeps"
@@ -46,13 +46,16 @@ def work(config: ExperimentConfig) -> int:
     return steps * (40 if config.model == "resnet18" else 1)
 
 
-def load_sweep(sweep: str | Path) -> Sweep:
+def load_sweep(sweep: str | Path, elsewhere: bool = False) -> Sweep:
     """The sweep in `notebooks/sweeps/<sweep>.yaml`, or in the YAML or JSON file at a path.
 
     `base` holds parameters of all runs; `grid` maps parameters to lists, or is a list of such mappings, whose products
     are joined; `timeout` are the seconds a run may take; `code` lists Python files, relative to the sweep file, that
     register networks, strategies, data sets or noises. A parameter outside the usual five is in the runs' names when
     runs that share those five differ in it.
+
+    Args:
+        elsewhere: nothing is computed on this machine, so that it need not have the device.
 
     Raises:
         ValueError, TypeError: the file, a name or a value in it is not allowed; the message names the allowed ones.
@@ -79,7 +82,7 @@ def load_sweep(sweep: str | Path) -> Sweep:
         if type(timeout) not in (int, float) or not timeout > 0:
             raise ValueError(f"timeout={timeout!r} must be a number of seconds above 0.")
         code = _code(content.get("code") or [], path.parent)
-        return Sweep(path.stem, _runs(content.get("base") or {}, content.get("grid")), timeout, code)
+        return Sweep(path.stem, _runs(content.get("base") or {}, content.get("grid"), elsewhere), timeout, code)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{path.name}: {error}") from None
 
@@ -89,9 +92,11 @@ def _content(path: Path):
     text = path.read_bytes()
     if path.suffix == ".json":
         try:
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_each_once)
         except ValueError as error:
             raise ValueError(f"{path} is not JSON: {error}") from None
+        except RecursionError:
+            raise ValueError(f"{path} is nested too deeply to be a sweep.") from None
     try:
         import yaml
     except ImportError:
@@ -108,21 +113,33 @@ def _content(path: Path):
         raise ValueError(f"{path} is nested too deeply to be a sweep.") from None
 
 
+def _each_once(pairs: list[tuple[str, object]]) -> dict:
+    """The object of these keys and values; of a key given twice JSON keeps one in silence."""
+    keys = [key for key, _ in pairs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ValueError(f"{twice[0]} is given twice. Keep one.")
+    return dict(pairs)
+
+
 def _code(files, folder: Path) -> tuple[str, ...]:
     """Load the files, which are relative to `folder`; returns their paths from the repository's root."""
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
         raise TypeError(f"code={files!r} must be a list of Python files, such as [my_lab.py].")
-    paths = tuple(os.path.relpath((folder / Path(file).expanduser()).resolve(), ROOT) for file in files)
+    paths = tuple(os.path.relpath((folder / expanded(file)).resolve(), ROOT) for file in files)
+    if with_comma := [path for path in paths if "," in path]:
+        raise ValueError(f"code={with_comma[0]!r} has a comma in its path, which separates files in a notebook: rename it.")
     own.load_code(paths)
     return paths
 
 
-def _runs(base, grid) -> list[PlannedRun]:
+def _runs(base, grid, elsewhere: bool) -> list[PlannedRun]:
     grids = grid if isinstance(grid, list) else [grid]
     _check_grids(base, grids)
     points = [base | dict(zip(g, values, strict=True)) for g in grids for values in itertools.product(*g.values())]
     # See PlannedRun.expected; besides, to resolve an open device here would wait for PyTorch.
-    configs = [ExperimentConfig.from_dict({"device": "cpu"} | point) for point in points]
+    configs = [
+        ExperimentConfig.from_dict({"device": "cpu"} | point | ({"device": "cpu"} if elsewhere else {})) for point in points
+    ]
     also = _distinguishing(configs, [f.name for f in fields(ExperimentConfig) if any(f.name in g for g in grids)])
     runs: dict[str, PlannedRun] = {}
     for point, config in zip(points, configs, strict=True):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
+from .. import own
 from ..compute.cores import KEEP_MEMORY, ONE_THREAD, allowed_cores, variables
 from ..compute.mps import shared_gpu
 from ..config import ASIDE, ExperimentConfig, run_name
@@ -108,6 +109,9 @@ def compute(
         workers: processes, each with one run at a time; 0 takes one per core.
         end: no round starts after this time (of `time.time`); a run that is stopped so goes on another time.
         each_second: called with the running jobs, about once a second.
+
+    Raises:
+        ValueError: a file of one's own was changed meanwhile.
     """
     waiting = deque(jobs)
     n = min(workers or allowed_cores(), len(jobs))
@@ -148,6 +152,7 @@ class Worker:
         other.close()  # so that the pipe ends when the process does
 
     def give(self, job: Job) -> None:
+        own.check_unchanged(job.code)
         self.job = job
         with contextlib.suppress(OSError):  # the process has died; `take` says so
             self.pipe.send(job)
@@ -174,7 +179,6 @@ def _work(pipe, end: float) -> None:
 
 def _outcome(job: Job, end: float) -> Exception | None:
     try:
-        from .. import own
         from ..experiment import run_experiment  # here: naming the runs must not wait for PyTorch
 
         own.load_code(job.code)

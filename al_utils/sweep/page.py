@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..config import ROOT
+from ..config import ROOT, expanded
 from ..options import check_choice
 from .jobs import run_notebook
 from .signals import StoppedBySignal, asked, check, on_signals
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def plan():
         notebook = find(options.notebook)
-        output = options.reports.resolve() / folder_name(notebook) / notebook.stem
+        output = expanded(options.reports).resolve() / folder_name(notebook) / notebook.stem
         place = {"page": os.path.relpath(output.parent, ROOT)} if notebook == ROOT / REPORT else {}
         return notebook, output, place | {name: value_of(text) for name, text in options.parameter}
 
@@ -51,15 +51,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def carry_out(plan: Callable[[], tuple[Path, Path, dict]], timeout: float) -> int:
     """Make the page that `plan` returns (notebook, output, parameters), and the index of its reports; the exit status."""
+    made = False
     with on_signals():
         try:
             notebook, output, parameters = plan()
             output.parent.mkdir(parents=True, exist_ok=True)
             error = make(os.path.relpath(notebook, ROOT), output, parameters, timeout, one_thread=False)
+            made = not error
             index = "" if error else renew_index(output.parent.parent)
         except StoppedBySignal as stopped:
             output.with_name(f"{output.name}.partial.ipynb").unlink(missing_ok=True)
-            print("Stopped. What was there before is unchanged.")
+            print(f"Stopped. {'The page is made, the index is as before' if made else 'What was there before is unchanged'}.")
             return 128 + stopped.args[0]
         except (ValueError, OSError) as refused:
             print(f"error: {refused}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """A whole sweep: its runs, each an executed notebook with its ledger, and the report of them all."""
 
 import contextlib
+import errno
 import fcntl
 import math
 import os
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from ..compute.cores import allowed_cores
 from ..config import ROOT
-from ..ledger import LedgerError, check_header, read_ledger
 from . import local, page
+from .beginning import check_data, headers_of, rename, say_what_else_is_there
 from .cluster import SweepError, connect, execute
 from .grid import RUN_TIMEOUT, PlannedRun, Sweep, load_sweep, work
 from .jobs import has_last_round, has_model, is_finished
@@ -55,20 +56,24 @@ def run_sweep(
         OSError: the scheduler was lost, or the disk is full.
     """
     end = time.time() + 60 * minutes
-    planned = load_sweep(sweep)
+    planned = load_sweep(sweep, elsewhere=bool(scheduler) or report_only)
     folder = Path(reports).resolve() / planned.name  # a link and its `..` are one folder for all, also in `relpath`
     limit = timeout or planned.timeout
     if ledgers_only and planned.timeout != RUN_TIMEOUT:
         print(f"timeout={planned.timeout:g} in the sweep limits notebooks; ledgers alone are limited by --minutes.")
     with _lock(folder):
-        headers = {} if force else _headers(planned, folder)
+        if not (force or report_only):
+            rename(folder, planned)
+        headers = {} if force else headers_of(planned, folder)
         todo = [run for run in planned.runs if force or not has_ended(folder, run, ledgers_only or report_only)]
         n = len(planned.runs)
         print(f"{planned.name}: {n} runs, {n - len(todo)} of them finished, in {_shown(folder)}")
         may_have_changed = planned.code or any(run.config.dataset.startswith("folder:") for run in planned.runs)
-        if todo or may_have_changed:
-            _check_data(planned, folder, headers, needed=bool(todo) and not report_only)
+        if (todo or may_have_changed) and not report_only:
+            check_data(planned, folder, headers, needed=bool(todo), here=not scheduler)
         check()
+        if not ledgers_only:
+            say_what_else_is_there(folder, planned)
         if report_only:
             if not headers:
                 raise SweepError(f"there is no ledger of {planned.name} in {_shown(folder)}: start it without --report-only.")
@@ -93,8 +98,10 @@ def run_sweep(
 
 def _report(folder: Path, notebook: str, timeout: float, anew: bool = False) -> dict[str, str]:
     """Make the report, if there is none of the runs as they are, or `anew`; returns its error, if any."""
-    due = folder / REPORT_DUE
-    if not anew and not due.exists() and (folder / "report.html").exists():
+    from ..results.record import is_of_other_ledgers  # here: ledgers alone need nothing but PyTorch and NumPy
+
+    due, made = folder / REPORT_DUE, folder / "report.html"
+    if not (anew or due.exists()) and made.exists() and not is_of_other_ledgers(made):
         print(
             "Nothing to do. Results that came with the project count as finished: --force computes all of them anew; "
             "without report.html the report is made again."
@@ -138,6 +145,8 @@ def _ledgers(
             for job, error in ended:
                 check()
                 name = runs[job.path].name
+                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise OSError(f"the disk of {folder} is full: free some space.")
                 if error:
                     failures[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 if error or has_ended(folder, runs[job.path], ledgers_only=True):
@@ -145,7 +154,10 @@ def _ledgers(
                 progress.show(pending, [other for other in running if other != name], failures)
     finished = len(sweep.runs) - len(pending) - len(failures)
     print(f"{finished} of {len(sweep.runs)} ledgers are finished.", end=" ")
-    print("Without --ledgers-only their notebooks and the report are made." if not pending else "The same command goes on.")
+    if pending or failures:
+        print(f"The same command{' without --force' if force else ''} goes on.")
+    else:
+        print("Without --ledgers-only their notebooks and the report are made.")
     return failures
 
 
@@ -168,59 +180,6 @@ def _lock(folder: Path):
                 f"The file system of {folder} cannot lock ({error.strerror}): start no second sweep into it.", file=sys.stderr
             )
         yield
-
-
-def _headers(sweep: Sweep, folder: Path) -> dict[str, dict]:
-    """The headers of the runs' ledgers; one that is corrupted or of another configuration is an error."""
-    paths = {run.name: folder / f"{run.name}.jsonl" for run in sweep.runs}
-    found = {name: read_ledger(path)[0] for name, path in paths.items() if path.exists()}
-    headers = {name: header for name, header in found.items() if header}
-    for run in sweep.runs:
-        if run.name in headers:
-            _check(paths[run.name], headers[run.name], {"config": run.expected})
-    return headers
-
-
-def _check_data(sweep: Sweep, folder: Path, headers: dict[str, dict], needed: bool) -> None:
-    """Check strategies and data before the start; data that must be downloaded or decoded is, once, and not by each job.
-
-    Also the finished runs': results on two versions of the data must not stand in one report. For a report alone the
-    data is not `needed`: it may not be there any more.
-    """
-    from .. import checks
-    from ..data.folders import DatasetError
-    from ..datasets import load_dataset
-    from ..splits import check_fits
-
-    for run in sweep.runs:
-        checks.check_names_known(run.config)
-    try:
-        asked = {(run.config.dataset, run.config.image_size) for run in sweep.runs}
-        datasets = {name: load_dataset(*name) for name in asked}
-    except DatasetError:
-        if needed:
-            raise
-        return
-    registered: dict[tuple, dict[str, str]] = {}  # a network is built for its hash: once, not for each run
-    for run in sweep.runs:
-        dataset = datasets[run.config.dataset, run.config.image_size]
-        check_fits(run.config, dataset)
-        checks.check_needs(run.config)
-        checks.check_memory(run.config, tuple(dataset.train_images.shape), len(dataset.class_names))
-        if run.name in headers:
-            c = run.config
-            parts = (c.dataset, c.image_size, c.model, c.strategy, c.noise, c.augmentation)
-            if parts not in registered:
-                registered[parts] = checks.registered_sources(c, dataset)
-            expected = {"data": {"checksum": dataset.checksum}, "registered": registered[parts]}
-            _check(folder / f"{run.name}.jsonl", headers[run.name], expected)
-
-
-def _check(path: Path, header: dict, expected: dict) -> None:
-    try:
-        check_header(path, header, expected)
-    except LedgerError as error:
-        raise LedgerError(f"{error} The whole sweep: --force starts over, --reports DIR goes elsewhere.") from None
 
 
 def _clean(folder: Path, runs: list[PlannedRun], force: bool) -> None:
