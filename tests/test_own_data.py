@@ -188,6 +188,9 @@ def test_names_and_classes_that_cannot_be():
     al.datasets.register("cells", train=arrays(), test=arrays(30), class_names=["a", "b", "b"])
     with pytest.raises(DatasetError, match="the class names of 'cells' are a, b, b: there must be two or more different"):
         load_dataset("cells")
+    al.datasets.register("cells", train=arrays(), test=arrays(30), class_names=3)
+    with pytest.raises(DatasetError, match="the class names of 'cells' are 3, but must be a list of texts"):
+        load_dataset("cells")
     al.datasets.register("cells", train=arrays())
     with pytest.raises(DatasetError, match="test images of 'cells' are of type NoneType"):
         load_dataset("cells")
@@ -269,3 +272,10 @@ def test_more_sets_of_torchvision(name, kind, monkeypatch, tmp_path):
     assert d.label in ("CIFAR-100", "SVHN") and len(d.class_names) == (10 if name == "svhn" else 100)
     assert np.array_equal(d.train_images.permute(0, 2, 3, 1).numpy(), arrays(40, (32, 32, 3), 10, seed=1)[0])
     assert d.test_labels.tolist() == arrays(40, (32, 32, 3), 10)[1].tolist() and name in origins.NAMES
+
+
+def test_images_of_zeros_and_ones_are_said(capsys):
+    images, labels = arrays()
+    al.datasets.register("cells", train=(images // 128, labels), test=(images[:30] // 128, labels[:30]))
+    load_dataset("cells")
+    assert "no value is above 1, of 255: are they from 0 to 1, and should be floats?" in capsys.readouterr().out

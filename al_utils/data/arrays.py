@@ -163,7 +163,10 @@ def _labels(what: str, labels: np.ndarray) -> np.ndarray:
 
 
 def _class_names(name: str, given, n_classes: int) -> list[str]:
-    names = [str(c) for c in (range(n_classes) if given is None else given)]
+    try:
+        names = [str(c) for c in (range(n_classes) if given is None else given)]
+    except TypeError:
+        raise DatasetError(f"the class names of {name} are {given!r}, but must be a list of texts.") from None
     if len(names) < 2 or len(set(names)) < len(names):
         raise DatasetError(f"the class names of {name} are {', '.join(names)}: there must be two or more different ones.")
     return names
@@ -179,6 +182,8 @@ def remarks(arrays: Arrays) -> list[str]:
     known = {_digest(image) for image in arrays.train_images}
     twice = sum(_digest(image) in known for image in arrays.test_images)
     said = [f"{twice:,} test images are training images too"] if twice else []
+    if arrays.train_images.max() <= 1:
+        said.append("no value is above 1, of 255: are they from 0 to 1, and should be floats?")
     return [*said, f"no test image of {', '.join(absent)}"] if absent else said
 
 
