@@ -54,7 +54,7 @@ def _parts(thing, seen: set[int]) -> Iterator[str]:
     elif isinstance(thing, functools.partial):
         yield from _parts(thing.func, seen)
         for used in (*thing.args, *thing.keywords.values()):
-            if isinstance(used, FunctionType):
+            if _of_its_file(used, thing.func):
                 yield from _parts(used, seen)
         yield _plain([*thing.args, *sorted(thing.keywords.items())])
     elif isinstance(thing, FunctionType):
@@ -97,8 +97,8 @@ def _without_foreign_decorators(thing):
     return thing
 
 
-def _of_its_file(used, thing: FunctionType) -> bool:
-    return callable(used) and getattr(used, "__module__", None) == thing.__module__
+def _of_its_file(used, thing: Callable) -> bool:
+    return callable(used) and getattr(used, "__module__", None) == getattr(thing, "__module__", type(thing).__module__)
 
 
 def _names(code: CodeType) -> Iterator[str]:

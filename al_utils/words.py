@@ -9,7 +9,8 @@ DATASET_LABELS = {"mnist5k": "MNIST-5k", "mnist": "MNIST", "fashion_mnist": "Fas
 _LABELS = DATASET_LABELS | dict(
     lenet="LeNet", resnet18="ResNet-18", random="random", max_entropy="max. entropy", bald="BALD",
     variation_ratios="variation ratios", mean_std="mean std. deviation", least_confidence="least confidence",
-    bald_flipped="BALD, sign flipped", batch_bald="BatchBALD", power_bald="PowerBALD", softmax_bald="SoftmaxBALD", epig="EPIG",
+    bald_flipped="MC-dropout BALD, sign flipped", batch_bald="BatchBALD", power_bald="PowerBALD", softmax_bald="SoftmaxBALD",
+    epig="EPIG",
     core_set="Core-Set", lcmd="LCMD", badge="BADGE", typiclust="TypiClust", prob_cover="ProbCover",
     none="no noise", gaussian="Gaussian noise", salt_and_pepper="salt-and-pepper noise",
 )  # fmt: skip

@@ -39,9 +39,8 @@ def test_ledgers_of_other_runs_are_said_and_a_report_of_other_ledgers_is_made_ag
     assert ledgers_only(tmp_path, write_sweep(tmp_path, base=LITTLE, lr=[0.01], seed=[0, 1]))[0] == 0
     file = write_sweep(tmp_path, base=LITTLE, lr=[0.01], seed=[0])
     status, said = run(tmp_path, file, "--report-only")
-    others = "1 ledgers in {} are of no run of this sweep, but its report shows them, too: mnist5k__lenet__random__none__seed-1"
-    assert status == 0 and others.format((tmp_path / "reports/little").relative_to(tmp_path)).split(" in ")[0] in said, said
-    assert "mnist5k__lenet__random__none__seed-1.jsonl" in said
+    others = "are of no run of this sweep, but its report shows them, too: mnist5k__lenet__random__none__seed-1.jsonl"
+    assert status == 0 and others in said, said
     page = tmp_path / "reports" / "little" / "report.html"
     page.write_text("made from 9 ledgers, SHA-256 0123")
     report = write_notebook(tmp_path / "report.ipynb", 'ledgers = ""')
@@ -62,7 +61,7 @@ def test_defaults_that_were_changed_in_the_notebook_do_not_change_a_sweep(tmp_pa
     notebook = nbformat.read(ROOT / whole.EXPERIMENT, 4)
     assert edited_defaults(ROOT / whole.EXPERIMENT) == []
     [first] = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    first.source = first.source.replace("epochs: int = -1", "epochs: int = 2").replace(
+    first.source = first.source.replace("epochs: int = -1", "epochs: int = 1 + 1").replace(
         'device: str = ""', 'device: str = "cpu"'
     )
     nbformat.write(notebook, tmp_path / "edited.ipynb")
@@ -156,7 +155,7 @@ def test_what_is_not_installed_is_said_in_one_sentence(tmp_path, monkeypatch, ca
 
     monkeypatch.setattr(command_line, "run_sweep", missing)
     assert command_line.main([str(write_sweep(tmp_path)), "--reports", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("error: distributed is not installed here. --ledgers-only does without")
+    assert capsys.readouterr().err.startswith("error: distributed is not installed here: ./run_all.sh installs it")
 
 
 def test_finished_ledgers_of_a_network_whose_first_weights_round_otherwise_here(tmp_path):
@@ -168,7 +167,8 @@ def test_finished_ledgers_of_a_network_whose_first_weights_round_otherwise_here(
     expected = {"registered": header["registered"] | {"model": source + "0" * 8}}
     from al_utils.ledger import LedgerError, check_header
 
-    check_header(path, header, expected, finished=True)
+    with pytest.warns(UserWarning, match="began with other weights of model='lenet_on_"):
+        check_header(path, header, expected, finished=True)
     with pytest.raises(LedgerError, match="began with other weights of model=.* another processor made them"):
         check_header(path, header, expected)
     with pytest.raises(LedgerError, match="was made with another model="):

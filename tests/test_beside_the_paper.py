@@ -87,12 +87,13 @@ def test_the_papers_cells_beside_ours(tmp_path):
     assert len(cells) == 54
     table = beside.cells_beside_table(cells)
     assert table.iloc[0].to_list() == [
-        "28.79%", "29.0% (24.0 to 34.0, n=3)\nholds the published number", "19.0% (14.0 to 24.0, n=3)\npublished is +9.8",
+        "28.79%", "29.0% (24.0 to 34.0, n=3)\nholds the published number",
+        "19.0% (14.0 to 24.0, n=3)\npublished minus ours +9.8",
     ]  # fmt: skip
     text = beside.cells_beside_summary(cells)
-    assert "Under protocol paper, LeNet: our 95% interval holds the published number in 1 of the 1" in text
-    assert "more than one seed (3); half an interval is 5.0 to 5.0 points." in text
-    assert "Under protocol as_released, LeNet: our 95% interval holds the published number in 0 of the 1" in text
+    assert "Protocol paper, LeNet: 1 of the paper's 27 cells were run with several seeds (3). Our 95% interval holds" in text
+    assert "it reaches 5.0 to 5.0 points to each side." in text
+    assert "Protocol as_released, LeNet: 1 of" in text and "holds the published number in 0 of them" in text
 
     (axes,) = cells_figure(cells).axes
     chance, published, *ours = [line.get_xdata() for line in axes.lines]

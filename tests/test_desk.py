@@ -124,6 +124,19 @@ def test_one_image_at_a_time_labels_what_was_seen(desk):
     assert desk.answers() == [(11, "cat"), (12, "dog")]
 
 
+def test_a_click_ends_a_key_that_was_begun(desk):
+    asked = dict(classes=[f"class {c}" for c in range(40)], keys=[f"{c:02d}" for c in range(40)])
+    desk.put(**asked)
+    desk.button("class 7").click()
+    desk.tile(11).focus()
+    desk.page.keyboard.press("1")
+    desk.tile(11).click()
+    desk.tile(12).focus()
+    for digit in "23":
+        desk.page.keyboard.press(digit)
+    assert desk.answers() == [(11, "class 7"), (12, "class 23")]
+
+
 @pytest.mark.parametrize("reply", ["none", "between two digits", "after each answer"])
 def test_keys_of_two_digits_in_a_grid_are_read_one_by_one(desk, reply):
     classes = [f"class {c}" for c in range(40)]

@@ -91,7 +91,7 @@ def test_other_weights_in_the_file_do_not_continue_a_ledger(from_file, little, t
     next(rounds)
     rounds.close()
     torch.save({name: values + (name == "fc.bias") for name, values in from_file.items()}, WEIGHTS[0])
-    with pytest.raises(LedgerError, match="another model='FromFile'"):
+    with pytest.raises(LedgerError, match="other weights of model='FromFile'"):
         next(run_experiment(config, path))
 
 

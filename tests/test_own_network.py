@@ -205,6 +205,28 @@ def test_what_stands_between_features_and_head_is_not_left_out(between):
     assert not made(Between).split
 
 
+def test_what_stands_there_in_evaluation_alone_is_not_left_out_either():
+    class Normalised(nn.Module):
+        def __init__(self, channels, n_classes, image_size):
+            super().__init__()
+            self.features, self.head = nn.Sequential(nn.Flatten(), nn.Linear(784, 9)), nn.Linear(9, n_classes)
+
+        def forward(self, images):
+            features = self.features(images)
+            return self.head(features if self.training else nn.functional.normalize(features))
+
+    assert not made(Normalised).split
+
+
+def test_a_deep_network_whose_small_weights_must_stay_small_is_accepted():
+    def deep(channels, n_classes, image_size):
+        blocks = [layer for _ in range(40) for layer in (nn.Linear(256, 256), nn.ReLU())]
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), *blocks, nn.Linear(256, n_classes))
+
+    made(deep)
+    own_network.check("deep", deep, SHAPE, 10, False, 1)
+
+
 def test_layers_that_work_in_place_change_nothing_outside():
     class InPlace(nn.Module):
         def __init__(self, channels, n_classes, image_size, inplace=True):

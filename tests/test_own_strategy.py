@@ -221,6 +221,16 @@ def test_a_score_that_depends_on_the_other_images_needs_the_whole_pool(registry)
     assert len(query(problem, 0, model, labelled)[0]) == 5
 
 
+def test_rounding_in_single_images_is_no_dependence_on_others(registry):
+    def rounded(log_probs_K_N_C):
+        scores_N = log_probs_K_N_C.mean((0, 2))
+        return scores_N + 0.01 * (torch.arange(len(scores_N)) % 50 == 0) * len(scores_N)
+
+    al.acquisition.register(rounded)
+    problem, model, labelled = trained(strategy="rounded")
+    assert len(query(problem, 0, model, labelled)[0]) == 5
+
+
 def test_equal_scores_are_refused_only_where_there_is_a_choice(registry):
     @al.acquisition.register
     def constant(log_probs_K_N_C):

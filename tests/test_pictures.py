@@ -44,6 +44,15 @@ def png_of_16_bits(samples, colour_type) -> bytes:
 SAMPLES = np.arange(20 * 20 * 3).reshape(20, 20, 3)  # as a camera of 12 bits has them: their upper 8 bits are 0 to 4
 
 
+def test_bitmaps_of_16_bits_a_pixel_are_read(two):
+    """5 bits of red and blue and 6 of green, which Pillow calls BGR;16."""
+    head = struct.pack("<IiiHHIIiiII", 40, 20, 20, 1, 16, 3, 800, 0, 0, 0, 0) + struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    file = b"BM" + struct.pack("<IHHI", 14 + len(head) + 800, 0, 0, 14 + len(head)) + head + b"\xff\xff" * 400
+    (two / "a" / "000.bmp").write_bytes(file)
+    (two / "a" / "000.png").unlink()
+    assert load(two).train_images[0].float().mean() > 250
+
+
 @pytest.mark.parametrize(
     "name, content",
     [

@@ -108,6 +108,9 @@ def of_default(x, inner=score):
     one = function(source.format("x") + way)
     assert sources.digest(one) == sources.digest(function(source.format("x") + way))
     assert sources.digest(one) != sources.digest(function(source.format("-x") + way))
+    if "partial" in way:  # what is handed over of another module is not looked at
+        other = way.replace("score", "len")
+        assert sources.digest(function(source.format("x") + other)) == sources.digest(function(source.format("x") + other))
     if "Scorer" in way:
         assert sources.digest(one) != sources.digest(function(source.format("x") + way.replace("1", "-1")))
 

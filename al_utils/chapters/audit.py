@@ -23,6 +23,7 @@ from ..results.replay import RecordedRun
 from ..results.statistics import mean_squares
 
 NOT_DECIDED = "not decided"
+SAID = {"holds": "hold", "does not hold": "do not hold", NOT_DECIDED: "are not decided", "not run": "are not tested"}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ CURVES: dict[str, Look] = {
     "max. entropy": strategy_style("max_entropy"),
     "BALD, MC dropout": strategy_style("bald"),
     "BALD as released": strategy_style("bald_as_released"),
-    "BALD, sign flipped": strategy_style("bald_flipped"),
+    "MC-dropout BALD, sign flipped": strategy_style("bald_flipped"),
 }
 
 

@@ -102,7 +102,7 @@ def _look(path: Path, image_size: int) -> tuple[tuple[int, int], str]:
             raise ValueError(f"{image.width}x{image.height} pixels are more than {limit:,}: scale it down{hint}")
         if image.mode not in MODES:  # 16 bits and floats: Pillow would cut them off at 255
             raise ValueError(f"its pixels are of the kind {image.mode}, not of 8 bits: convert it")
-        if any(";16" in str(tile[3]) or "65535" in str(tile[3]) for tile in image.tile):  # of colours Pillow keeps the upper 8
+        if any(_is_deep(tile, image.format) for tile in image.tile):  # of colours Pillow keeps the upper 8 bits
             raise ValueError("its pixels have 16 bits a channel, not 8: convert it")
         if image.format != "MPO" and (n_frames := getattr(image, "n_frames", 1)) > 1:
             raise ValueError(f"an animation or a stack of {n_frames} images: save the one that is meant")
@@ -111,6 +111,13 @@ def _look(path: Path, image_size: int) -> tuple[tuple[int, int], str]:
         if width != height and image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) >= 5:
             width, height = height, width
         return (width, height), MODES[image.mode]
+
+
+def _is_deep(tile, kind: str) -> bool:
+    """Whether a part of a file, as Pillow describes it, has 16 bits a channel; `BGR;16` has 16 for all three."""
+    arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+    raw = str(arguments[0])
+    return (";16" in raw and raw != "BGR;16") or (kind == "PPM" and arguments[-1] == 65535)
 
 
 def _read(path: Path, folder: Path, how, *arguments):

@@ -44,8 +44,6 @@ class OwnNetwork(Classifier):
             with torch.no_grad():
                 self._check_logits(module(images_N_C_H_W), len(images_N_C_H_W))
                 self.calls = calls_of(lambda n: module(images_N_C_H_W[:n]))
-                if self.calls != calls_in_training(module, images_N_C_H_W, self.calls):
-                    raise ValueError("it calls its dropout layers otherwise in training: call them whether it trains or not.")
         except Exception as error:
             shape = tuple(images_N_C_H_W.shape[1:])
             raise ValueError(f"model={name!r} cannot be used on images of shape {shape}: {error}") from error
@@ -152,13 +150,15 @@ def check(name: str, make: Callable, image_shape: Sequence[int], n_classes: int,
             raise ValueError(
                 f"model={name!r} is another network each time it is built ({key}): draw from PyTorch's generator only."
             )
+    images = try_images(image_shape)
+    if isinstance(one, OwnNetwork) and one.calls != calls_in_training(one.module, images, one.calls):
+        raise ValueError(f"model={name!r} calls its dropout layers otherwise in training: call them whether it trains or not.")
     if samples and isinstance(one, OwnNetwork) and not one.calls:
         raise ValueError(
             f"model={name!r} has no nn.Dropout layer with p above 0, so it has no samples for a strategy that needs several: "
             "add one."
         )
-    images = try_images(image_shape)
-    disturb(one)  # a last layer may begin with zeros, which hide what is before it
+    disturb(one)
     masks = one.draw_masks((1, 1), 0.5, torch.Generator().manual_seed(0))
     with torch.no_grad():
         together = one.head(one.features(images), masks)

@@ -169,7 +169,9 @@ def _beside(row: pd.Series, protocol: str) -> str:
         return NOT_RUN
     if n == 1:
         return f"{mean:.1f}% (n=1)"
-    verdict = "holds the published number" if low <= row.published <= high else f"published is {row.published - mean:+.1f}"
+    verdict = (
+        "holds the published number" if low <= row.published <= high else f"published minus ours {row.published - mean:+.1f}"
+    )
     return f"{mean:.1f}% ({max(low, 0):.1f} to {min(high, 100):.1f}, n={n:.0f})\n{verdict.replace('-', '−')}"
 
 
@@ -184,9 +186,9 @@ def cells_beside_summary(cells: pd.DataFrame) -> str:
             seeds = and_list(sorted(of_model[f"{protocol}_n"].astype(int).unique()), "or")
             half = (of_model[f"{protocol}_high"] - of_model[f"{protocol}_low"]) / 2
             sentences.append(
-                f"Under protocol {protocol}, {label(model)}: our 95% interval holds the published number in {n} of the "
-                f"{len(of_model)} of the paper's 27 cells that were run with more than one seed ({seeds}); "
-                f"half an interval is {half.min():.1f} to {half.max():.1f} points."
+                f"Protocol {protocol}, {label(model)}: {len(of_model)} of the paper's 27 cells were run with several seeds "
+                f"({seeds}). Our 95% interval holds the published number in {n} of them; it reaches {half.min():.1f} to "
+                f"{half.max():.1f} points to each side."
             )
     return (
         " ".join(sentences)

@@ -55,11 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
         except (ValueError, TypeError, LedgerError, SweepError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-        except ImportError as error:
-            print(
-                f"error: {error.name} is not installed here. --ledgers-only does without; ./run_all.sh installs it.",
-                file=sys.stderr,
+        except ModuleNotFoundError as error:
+            said = (
+                f"{error.name} is not installed here: ./run_all.sh installs it. --ledgers-only needs PyTorch and NumPy alone."
             )
+            print(f"error: {said}", file=sys.stderr)
             return 2
         except OSError as error:
             print(f"error: {error}", file=sys.stderr)

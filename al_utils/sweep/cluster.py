@@ -167,12 +167,13 @@ def execute(
 def edited_defaults(notebook: Path) -> list[str]:
     """The parameters whose default in the notebook's first cell is not the configuration's own, but for the device."""
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    [first] = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    first = next((cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])), {"source": ""})
     own_defaults = {field.name: field.default for field in fields(ExperimentConfig) if field.name != "device"}
     found = []
     for line in ast.parse("".join(first["source"])).body:
-        if isinstance(line, ast.AnnAssign) and line.value and (name := ast.unparse(line.target)) in own_defaults:
-            if ast.literal_eval(line.value) != own_defaults[name]:
+        targets = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
+        for name in own_defaults.keys() & {ast.unparse(target) for target in targets}:
+            if ast.unparse(getattr(line, "value", None) or line) != repr(own_defaults[name]):
                 found.append(name)
     return found
 

@@ -52,7 +52,7 @@ def run_sweep(
         notebook, report: the notebooks to execute, relative to the repository's root.
 
     Raises:
-        ValueError, TypeError, LedgerError, SweepError: refused, before anything is changed.
+        ValueError, TypeError, LedgerError, SweepError: refused, before anything but names is changed.
         OSError: the scheduler was lost, or the disk is full.
     """
     end = time.time() + 60 * minutes

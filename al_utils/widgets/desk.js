@@ -90,6 +90,7 @@ function render({ model, el }) {
       made.setAttribute("aria-pressed", String(brush?.kind === action.kind && brush?.label === action.label));
     made.addEventListener("click", () => {
       desk.focus({ preventScroll: true });
+      typed = "";
       answer(action);
     });
     row.append(made);
@@ -112,6 +113,7 @@ function render({ model, el }) {
       made.title = brush ? `This is ${brush.label || brush.kind}` : "Choose a class first, then its images";
       made.addEventListener("click", (event) => {
         if (event.detail > 1) return; // the second of a double click, which may have met what came up in the place
+        typed = "";
         if (brush) send({ ...brush, image: tile.image });
       });
       grid.append(made);
