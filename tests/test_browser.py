@@ -122,7 +122,7 @@ def test_inspect(notebook, house):
     panel.get_by_text(f"Queried by only BALD up to round 5: {len(only)} of").wait_for()
     nb.button("Save CSV and PNG").click()
     nb.see(re.compile("Saved .*who-5"))
-    assert set(pd.read_csv(next((house / "reports/runs/exports").glob("*who-5.csv"))).image) == only
+    assert set(pd.read_csv(next((house / "reports/runs/exports").glob("*who-5__by-bald.csv"))).image) == only
     nb.screenshot("who")
 
     nb.page.get_by_role("tab", name="Over all rounds").click()
@@ -130,7 +130,7 @@ def test_inspect(notebook, house):
     nb.field("share of").select_option("class 3")
     panel.get_by_alt_text("Share of class 3 over the rounds").wait_for()
     nb.button("Save CSV and PNG").click()
-    nb.see(re.compile("Saved .*shares-5"))
+    nb.see(re.compile("Saved .*shares__class-3"))
     nb.both_themes("shares")
 
     # What is trained again, each at the press of a button.
