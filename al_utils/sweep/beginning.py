@@ -4,7 +4,6 @@ import contextlib
 import os
 from pathlib import Path
 
-from ..config import ASIDE
 from ..ledger import LedgerError, check_header, find_ledgers, read_ledger
 from .grid import PlannedRun, Sweep
 from .jobs import has_last_round
@@ -25,8 +24,13 @@ def rename(folder: Path, sweep: Sweep) -> None:
     """Give ledgers of the sweep's runs the names that these have now: a name holds what a sweep varies, which may be more."""
     names = {run.name for run in sweep.runs}
     missing = [run for run in sweep.runs if not (folder / f"{run.name}.jsonl").exists()]
-    for path in sorted(folder.glob("[!.]*.jsonl")) if missing else []:
-        run = next((run for run in missing if path.stem not in names and _holds(path, run)), None)
+    others = [path for path in sorted(folder.glob("[!.]*.jsonl")) if path.stem not in names] if missing else []
+    for path in others:
+        try:
+            header = read_ledger(path)[0]
+        except LedgerError:
+            continue
+        run = next((run for run in missing if header and _is_of(path, header, run)), None)
         if run:
             for ending in (".jsonl", ".pt"):
                 with contextlib.suppress(FileNotFoundError):
@@ -36,14 +40,13 @@ def rename(folder: Path, sweep: Sweep) -> None:
             print(f"{path.stem} is {run.name} now.")
 
 
-def _holds(path: Path, run: PlannedRun) -> bool:
+def _is_of(path: Path, header: dict, run: PlannedRun) -> bool:
     """Whether a ledger is one of the run, whatever its name."""
     try:
-        header = read_ledger(path)[0] or {"config": {}}
+        check_header(path, header, {"config": run.expected})
     except LedgerError:
         return False
-    same = all(header["config"].get(name) == value for name, value in run.expected.items() if name not in ASIDE)
-    return same and "oracle" not in header
+    return True
 
 
 def say_what_else_is_there(folder: Path, sweep: Sweep) -> None:

@@ -2,11 +2,10 @@
 
 import argparse
 import os
-import re
 import sys
 from pathlib import Path
 
-from ..config import ROOT, expanded
+from ..config import ROOT, expanded, file_name
 from ..results import index, sweeps
 from . import page
 
@@ -29,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError(f"{options.sweeps[0]} alone has its own report: name two sweeps or more.")
         found = [folder(name, reports) for name in options.sweeps]
         named = sweeps.folders(", ".join(found))
-        name = "_and_".join(re.sub(r"[^A-Za-z0-9._-]+", "-", sweep) for sweep in named)
+        name = "_and_".join(map(file_name, named))
         output = reports / index.COMPARED / name
         return ROOT / page.REPORT, output, {"ledgers": ", ".join(found), "page": os.path.relpath(output.parent, ROOT)}
 

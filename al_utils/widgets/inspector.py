@@ -8,7 +8,6 @@ import ipywidgets as w
 
 from ..config import file_name, located
 from ..results.replay import RecordedRun
-from ..words import ends
 from .cards import note
 from .controls import button, control, say
 from .network_views import DoubtsView, HistoryView, KnowledgeView
@@ -97,8 +96,7 @@ class Inspector(w.VBox):
             say(self.said, str(error), error=True)
 
     def _save(self):
-        run = ends([run.path.with_suffix("") for run in self.runs])[self.runs.index(self.run)]
-        name = file_name(f"{run}__{self.view.called}")
+        name = file_name(f"{self.list.ends[self.runs.index(self.run)]}__{self.view.called}")
         try:
             table, figure = self.view.table(), self.view.figure()
             self.exports.mkdir(parents=True, exist_ok=True)

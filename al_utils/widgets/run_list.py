@@ -22,7 +22,8 @@ class RunList(w.VBox):
 
     def __init__(self, runs: Sequence[RecordedRun], chosen: Callable[[], None]):
         self.runs = list(runs)
-        self._titles, self._ends = Counter(run.title for run in runs), ends([run.path.with_suffix("") for run in runs])
+        self._titles = Counter(run.title for run in runs)
+        self.ends = ends([run.path.with_suffix("") for run in runs])  # what tells them apart, in the order of the runs
         self.search = control(w.Text, "search", "Words of a run, such as: bald gaussian seed 2", width="96%",
                               placeholder="words of a run, such as: bald gaussian seed 2", continuous_update=True)  # fmt: skip
         self.list = control(w.Select, "run", "A ledger", width="96%", rows=min(ROWS, max(2, len(runs))), options=self._found())
@@ -51,7 +52,7 @@ class RunList(w.VBox):
 
     def _found(self):
         words = self.search.value.lower().split()
-        titles = [(f"{r.title} ({end})" if self._titles[r.title] > 1 else r.title, r) for r, end in zip(self.runs, self._ends)]
+        titles = [(f"{r.title} ({end})" if self._titles[r.title] > 1 else r.title, r) for r, end in zip(self.runs, self.ends)]
         return [(title, r) for title, r in titles if all(word in f"{title} {r.path.stem}".lower() for word in words)]
 
     def _filter(self):
