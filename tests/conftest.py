@@ -95,6 +95,17 @@ def path(tmp_path):
     return write_rounds(tmp_path / "deep" / "run.jsonl", ROUNDS[:3], HEADER)
 
 
+@pytest.fixture
+def registry():
+    """The acquisition functions that a test registers are gone after it."""
+    from al_utils import acquisition
+
+    before = dict(acquisition.registry._registry)
+    yield
+    acquisition.registry._registry.clear()
+    acquisition.registry._registry.update(before)
+
+
 @pytest.fixture(scope="session")
 def runs(cache_dir, tmp_path_factory):
     """The recorded runs of three strategies that had the same choice, by strategy."""
